@@ -1,0 +1,46 @@
+"""Starting an app: Keras's backend is chosen before Keras is imported, and bad input ends in one clear line.
+
+All else that apps share lives in the library; this cannot, for importing the library imports Keras,
+and Keras takes its backend once and for all when it is imported.
+"""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from typing import Literal
+
+Backend = Literal["jax", "tensorflow", "torch"]
+_BACKENDS: tuple[Backend, ...] = ("jax", "tensorflow", "torch")
+
+
+def choose_backend(requested: str | None) -> str:
+    """Sets `KERAS_BACKEND` and returns it: `requested`, else what it is set to, else the first one installed.
+
+    Ends the program with a message that says what to install when there is none to choose.
+    """
+    if "keras" in sys.modules:
+        raise RuntimeError("choose_backend must come before Keras is imported.")
+    chosen = requested or os.environ.get("KERAS_BACKEND")
+    if chosen is None:
+        installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
+        if not installed:
+            sys.exit('error: no backend is installed. Install one with: pip install "kerasblocks[jax]" (or another)')
+        chosen = installed[0]
+        print(f"Backend: {chosen} (the first one installed; --backend or KERAS_BACKEND chooses another)")
+    if chosen not in _BACKENDS:
+        sys.exit(f"error: the backend must be one of {', '.join(_BACKENDS)}; KERAS_BACKEND is {chosen!r}.")
+    if importlib.util.find_spec(chosen) is None:
+        sys.exit(f'error: the backend {chosen} is not installed. Install it with: pip install "kerasblocks[{chosen}]"')
+    os.environ["KERAS_BACKEND"] = chosen
+    return chosen
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Ends the program with the message of an error that the user's input has caused, without a traceback."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

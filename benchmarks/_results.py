@@ -1,0 +1,31 @@
+"""Rows of results: one CSV file a benchmark, kept in results/ with device and versions in every row."""
+
+import csv
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def append_row(benchmark: str, environment: dict[str, Any], row: dict[str, Any]) -> None:
+    """Adds `row` to `results/BENCHMARK.csv`, after the date and what `training.environment()` says, and prints it."""
+    path = RESULTS / f"{benchmark}.csv"
+    path.parent.mkdir(exist_ok=True)
+    full = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "backend": environment["backend"],
+        "backend_version": environment["backend_version"],
+        "keras": environment["keras"],
+        "kerasblocks": environment["kerasblocks"],
+        "device": f"{environment['devices'][0]}, {os.cpu_count()} CPU cores",
+        **row,
+    }
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(full), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(full)
+    print(", ".join(f"{name} {value}" for name, value in full.items()), flush=True)

@@ -1,0 +1,61 @@
+"""Claim: the LeNet app reaches 0.97 (modern) and 0.95 (1998) on digits, and 0.90 on Fashion-MNIST in 15 epochs.
+
+Each case runs the app as a user does, once a seed, on the backend that KERAS_BACKEND names. The targets are for
+the mean over the seeds.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks._results import append_row
+
+_APP = Path(__file__).parents[1] / "apps" / "lenet.py"
+
+
+def main(fashion: Path | None = None, seeds: int = 3) -> None:
+    """Measures the test accuracy of the LeNet app.
+
+    Args:
+        fashion: folder with Fashion-MNIST's four IDX files; without it that case is left out.
+        seeds: how many seeds, from 0.
+    """
+    if "KERAS_BACKEND" not in os.environ:
+        sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
+    cases = {
+        "digits, modern": (["--variant", "modern"], 0.97),
+        "digits, 1998": (["--variant", "1998"], 0.95),
+    }
+    if fashion is not None:
+        options = ["--data", str(fashion), "--epochs", "15", "--batch-size", "128"]
+        cases["fashion-mnist, modern, 15 epochs, batch 128"] = (options, 0.90)
+    for case, (options, target) in cases.items():
+        runs = [_run([*options, "--seed", str(seed)]) for seed in range(seeds)]
+        accuracies = [metrics["test_accuracy"] for _, metrics in runs]
+        mean = statistics.mean(accuracies)
+        append_row(
+            "lenet_accuracy",
+            runs[0][0]["environment"],
+            {
+                "case": case,
+                "n": seeds,
+                "test_accuracy": round(mean, 4),
+                "lowest": round(min(accuracies), 4),
+                "highest": round(max(accuracies), 4),
+                "target": target,
+                "met": mean >= target,
+                "training_seconds": round(statistics.mean(metrics["seconds"] for _, metrics in runs), 1),
+            },
+        )
+
+
+def _run(options: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, str(_APP), *options, "--run-directory", folder], check=True, stdout=sys.stderr)
+        config, metrics = (json.loads((Path(folder) / name).read_text()) for name in ("config.json", "metrics.json"))
+    return config, metrics

@@ -1,0 +1,10 @@
+"""A toolkit for Keras 3 that works unchanged on TensorFlow, JAX and PyTorch.
+
+Importing it imports Keras and the one backend that Keras uses, and registers the layers, so that
+saved models load without `custom_objects`.
+"""
+
+from kerasblocks import callbacks, data, diagnostics, layers, models, ops, training
+from kerasblocks._version import __version__
+
+__all__ = ["__version__", "callbacks", "data", "diagnostics", "layers", "models", "ops", "training"]

@@ -1,0 +1,3 @@
+"""Callbacks that Keras has not, or has for one backend only."""
+
+from kerasblocks.callbacks.tensorboard_scalars import TensorBoardScalars as TensorBoardScalars

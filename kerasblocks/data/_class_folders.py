@@ -1,0 +1,88 @@
+"""A tree of image files, one folder a class, with or without train/ and test/ above the classes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kerasblocks.data._labels import stratified_selection, stratified_split
+from kerasblocks.data._raw import RawImages
+from kerasblocks.data.load_image import image_header, load_image
+
+
+def read_class_folders(
+    root: Path, image_size: tuple[int, int] | None, channels: int | None, limit: int | None
+) -> RawImages:
+    """Reads the tree; only the images that `limit` leaves are decoded, but every file is looked at."""
+    folders = [entry for entry in _visible(root) if entry.is_dir()]
+    splits = sorted(folder.name for folder in folders if folder.name in ("train", "test"))
+    if splits == ["test", "train"] and len(folders) == 2:
+        for entry in _visible(root):
+            if not entry.is_dir():
+                raise ValueError(f"{root}: must hold train/ and test/ and nothing else; found the file {entry.name}.")
+        train_names, train_paths, train_labels = _list_classes(root / "train")
+        test_names, test_paths, test_labels = _list_classes(root / "test")
+        if train_names != test_names:
+            differing = sorted(set(train_names) ^ set(test_names))
+            raise ValueError(f"{root}: train/ and test/ must have the same class folders; they differ in {differing}.")
+    elif splits and any(entry.is_dir() for name in splits for entry in _visible(root / name)):
+        raise ValueError(
+            f"{root}: must hold train/ and test/ and no other folder, or class folders only; "
+            f"found {[folder.name for folder in folders]}."
+        )
+    else:
+        train_names, paths, labels = _list_classes(root)
+        for name, count in zip(train_names, np.bincount(labels), strict=True):
+            if count < 2:
+                raise ValueError(
+                    f"{root / name}: a class needs at least 2 images to be split into training and test; "
+                    f"found {count}. Add images, or make train/ and test/ folders."
+                )
+        train, test = stratified_split(labels)
+        train_paths, train_labels = [paths[i] for i in train], labels[train]
+        test_paths, test_labels = [paths[i] for i in test], labels[test]
+
+    kept_train, kept_test = stratified_selection(train_labels, limit), stratified_selection(test_labels, limit)
+    headers = [image_header(path) for path in (*train_paths, *test_paths)]
+    if channels is None:
+        channels = 1 if all(header.is_grey for header in headers) else 3
+    x_train = _decode([train_paths[i] for i in kept_train], image_size, channels)
+    x_test = _decode([test_paths[i] for i in kept_test], image_size, channels)
+    return RawImages(x_train, train_labels[kept_train], x_test, test_labels[kept_test], train_names)
+
+
+def _list_classes(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
+    names: list[str] = []
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in _visible(root):
+        if not folder.is_dir():
+            raise ValueError(f"{root}: must hold one folder a class and nothing else; found the file {folder.name}.")
+        files = _visible(folder)
+        if not files:
+            raise ValueError(f"{folder}: a class folder must hold at least one image; it is empty.")
+        for file in files:
+            if not file.is_file():
+                raise ValueError(f"{folder}: a class folder must hold image files only; found the folder {file.name}.")
+        labels += [len(names)] * len(files)
+        names.append(folder.name)
+        paths += files
+    if not names:
+        raise ValueError(f"{root}: must hold one folder a class; found none.")
+    return tuple(names), paths, np.array(labels, "int64")
+
+
+def _decode(paths: list[Path], image_size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    images: list[np.ndarray] = []
+    for path in paths:
+        image = load_image(path, image_size=image_size, channels=channels)
+        if images and image.shape != images[0].shape:
+            raise ValueError(
+                f"{path}: all images must have one size unless image_size is given; this one is "
+                f"{image.shape[:2]}, {paths[0]} is {images[0].shape[:2]}."
+            )
+        images.append(image)
+    return np.stack(images)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

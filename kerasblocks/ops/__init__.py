@@ -1,0 +1,4 @@
+"""The arithmetic under the layers, as functions on tensors of any backend."""
+
+from kerasblocks.ops.scaled_tanh import scaled_tanh as scaled_tanh
+from kerasblocks.ops.squared_distance import squared_distance as squared_distance

@@ -1,0 +1,127 @@
+"""The folder of one training run: claimed once, never overwritten by accident, every file whole or absent."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_CONFIG = "config.json"
+# Marks a config.json as ours, so that no other folder that has a file of that name is ever emptied.
+_MARK = ("run_format", 1)
+
+
+class RunDirectory:
+    """A folder that holds the files of one training run.
+
+    Making the object only looks: a folder in use is refused before any work is done. `start` claims
+    the folder by writing `config.json`, by which a run directory is known.
+
+    Args:
+        path: the folder; it and its parents are made by `start`.
+        overwrite: whether an earlier run there is removed, with everything in its folder, by
+            `start`. Only a folder whose `config.json` was written by `start` counts as an earlier
+            run; any other folder with files in it is refused.
+
+    Raises:
+        FileExistsError: the path holds an earlier run and `overwrite` is False, or holds something
+            that is not a run directory.
+
+    Example:
+
+    >>> import tempfile
+    >>> from kerasblocks.training import RunDirectory
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = RunDirectory(folder)
+    ...     run.start({"epochs": 3})
+    ...     run.write_json("metrics.json", {"loss": 0.5})
+    ...     sorted(file.name for file in run.path.iterdir())
+    ['config.json', 'metrics.json']
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self._overwrite = overwrite
+        self._check()
+
+    def start(self, config: dict[str, Any]) -> None:
+        """Claims the folder: removes an earlier run if that was asked for, then writes `config.json`."""
+        self._check()
+        if self.path.exists():
+            for entry in self.path.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json(_CONFIG, dict([_MARK]) | config)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Writes `content` as indented JSON to the file `name`."""
+        with self.writing(name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Gives a temporary path to write to; on success it is flushed and becomes the file `name`.
+
+        On error the temporary file is removed and an earlier file of that name stays as it was. The
+        temporary path keeps the suffix of `name`, for writers that choose the format by it.
+        """
+        target = self.path / name
+        temporary = target.with_name(f".writing-{os.getpid()}-{target.name}")
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise FileExistsError(f"{self.path}: a run directory must be a folder; this is a file.")
+        entries = sorted(entry.name for entry in self.path.iterdir())
+        if not entries:
+            return
+        try:
+            read_run_config(self.path)
+        except (FileNotFoundError, ValueError) as error:
+            raise FileExistsError(
+                f"{self.path}: this folder is not empty and holds no run; it has {', '.join(entries[:5])} ({error}) "
+                "Choose another folder."
+            ) from error
+        if not self._overwrite:
+            raise FileExistsError(
+                f"{self.path}: holds an earlier run. Choose another folder, or overwrite it "
+                "(overwrite=True, --overwrite)."
+            )
+
+
+def read_run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns what `RunDirectory.start` wrote to the `config.json` of the run directory `path`.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: its `config.json` is damaged or was not written by `RunDirectory.start`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from kerasblocks.training import RunDirectory, read_run_config
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     RunDirectory(folder).start({"epochs": 3})
+    ...     read_run_config(folder)["epochs"]
+    3
+    """
+    file = Path(path) / _CONFIG
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: not a run directory, it has no {_CONFIG}.")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not valid JSON ({error}).") from error
+    if not isinstance(config, dict) or config.get(_MARK[0]) != _MARK[1]:
+        raise ValueError(f"{file}: not the configuration of a run: {_MARK[0]!r} must be {_MARK[1]}.")
+    return config

@@ -1,0 +1,150 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasblocks.data import ArrayBatches, load_images
+from kerasblocks.training import RunDirectory
+
+ROOT = Path(__file__).parents[2]
+FILES = ["config.json", "confusion.png", "curves.png", "events", "history.csv", "metrics.json", "model.keras"]
+QUICK = ("--epochs", "2", "--limit", "200", "--batch-size", "20")
+
+
+def lenet(*arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "apps" / "lenet.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def losses(folder):
+    with (folder / "history.csv").open() as file:
+        return [(row["loss"], row["val_loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    result = lenet(*QUICK, "--run-directory", folder)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_leaves_a_whole_run_directory(finished):
+    folder, _ = finished
+    assert sorted(entry.name for entry in folder.iterdir()) == FILES
+
+
+def test_records_options_versions_and_data(finished):
+    folder, _ = finished
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["epochs"] == 2
+    assert config["options"]["weight_decay"] == 0.3
+    assert config["environment"]["backend"] == os.environ["KERAS_BACKEND"]
+    assert len(config["data"]["fingerprint"]) == 64
+    assert config["data"]["class_names"] == list("0123456789")
+    assert config["parameters"] == 61_706
+
+
+def test_reports_metrics_that_the_saved_model_confirms(finished):
+    folder, result = finished
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics) == {
+        *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second")
+    }
+    assert f"test accuracy {metrics['test_accuracy']:.4f}" in result.stdout
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert float(rows[-1]["val_loss"]) == pytest.approx(metrics["test_loss"], rel=1e-5)
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(0.0, abs=1e-9)
+
+    data = load_images("digits", image_size=32, limit=200)
+    model = keras.saving.load_model(folder / "model.keras")
+    loss, accuracy = model.evaluate(ArrayBatches(data.x_test, data.y_test, batch_size=50, shuffle=False), verbose=0)
+    assert loss == pytest.approx(metrics["test_loss"], rel=1e-4)
+    assert accuracy == pytest.approx(metrics["test_accuracy"])
+
+
+def test_pictures_are_pictures(finished):
+    folder, _ = finished
+    for name in ("curves.png", "confusion.png"):
+        with Image.open(folder / name) as image:
+            assert min(image.size) > 300
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_the_same_command_gives_the_same_losses(finished, tmp_path):
+    folder, _ = finished
+    assert lenet(*QUICK, "--run-directory", tmp_path / "again").returncode == 0
+    assert losses(tmp_path / "again") == losses(folder)
+
+
+def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(finished):
+    folder, _ = finished
+    before = (folder / "metrics.json").read_bytes()
+    result = lenet(*QUICK, "--run-directory", folder)
+    assert result.returncode != 0
+    assert "holds an earlier run" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_overwrites_with_the_1998_variant_in_half_precision(tmp_path):
+    folder = tmp_path / "run"
+    RunDirectory(folder).start({"note": "an earlier run"})
+    options = ("--epochs", "1", "--limit", "40", "--variant", "1998", "--precision", "mixed_bfloat16", "--overwrite")
+    result = lenet(*options, "--run-directory", folder)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((folder / "config.json").read_text())["parameters"] == 60_000
+    assert np.isfinite(json.loads((folder / "metrics.json").read_text())["test_loss"])
+
+
+def test_without_a_run_directory_a_run_gets_a_new_one(tmp_path):
+    result = lenet("--epochs", "1", "--limit", "20", cwd=tmp_path)
+    (model,) = (tmp_path / "runs").glob("lenet-*/model.keras")
+    assert f"see {model.parent.relative_to(tmp_path)}" in result.stdout
+
+
+def test_predicts_the_class_of_an_image_file(finished, tmp_path):
+    folder, _ = finished
+    digit = load_images("digits", image_size=32).x_test[0, ..., 0]
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    Image.fromarray(255 - digit).save(tmp_path / "inverted.png")
+    plain = lenet("--predict", tmp_path / "digit.png", "--run-directory", folder)
+    inverted = lenet("--predict", tmp_path / "inverted.png", "--run-directory", folder, "--invert")
+    rows = [line.split() for line in plain.stdout.splitlines()[1:]]
+    assert sorted(name for name, _ in rows) == list("0123456789")
+    probabilities = [float(value) for _, value in rows]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1.0, abs=1e-3)
+    assert inverted.stdout.splitlines()[1:] == plain.stdout.splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--learning-rte", "1"), "--learning-rte"),
+        (("--epochs", "0"), "epochs must be positive; got 0"),
+        (("--peak-learning-rate", "nan"), "peak_learning_rate must be positive; got nan"),
+        (("--warmup", "2"), "warmup must lie in 0..1"),
+        (("--seed", "-1"), "must not be negative"),
+        (("--variant", "1989"), "1989"),
+        (("--data", "no-such-folder"), "no-such-folder: no such folder or file"),
+        (("--predict", "no-such-image.png", "--run-directory", "no-such-run"), "not a run directory"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_bad_options_end_with_a_clear_error(arguments, message, tmp_path):
+    result = lenet(*arguments, cwd=tmp_path)
+    assert result.returncode != 0
+    assert message in " ".join((result.stderr + result.stdout).split())
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,63 @@
+import struct
+import sys
+
+import keras
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from kerasblocks.callbacks import TensorBoardScalars
+
+
+def read_scalars(folder):
+    """Reads TFRecord frames: 8 bytes of length, 4 of checksum, the event, 4 of checksum."""
+    points = []
+    for file in sorted(folder.iterdir()):
+        content, position = file.read_bytes(), 0
+        while position < len(content):
+            (length,) = struct.unpack_from("<Q", content, position)
+            event = Event.FromString(content[position + 12 : position + 12 + length])
+            points += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            position += length + 16
+        assert position == len(content)
+    return sorted(points)
+
+
+def fit(folder, epochs=2, **options):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    callback = TensorBoardScalars(folder)
+    return model.fit(np.ones((4, 2)), np.ones(4), epochs=epochs, verbose=0, callbacks=[callback], **options)
+
+
+def test_writes_every_epochs_logs_under_train_and_validation(tmp_path):
+    history = fit(tmp_path, validation_data=(np.ones((2, 2)), np.zeros(2))).history
+    for folder, name in (("train", "loss"), ("validation", "val_loss")):
+        expected = [("epoch_loss", epoch, np.float32(value)) for epoch, value in enumerate(history[name])]
+        assert read_scalars(tmp_path / folder) == expected
+
+
+def test_a_second_fit_adds_to_the_folder(tmp_path):
+    fit(tmp_path, epochs=1)
+    fit(tmp_path, epochs=1)
+    assert [tag for tag, _, _ in read_scalars(tmp_path / "train")] == ["epoch_loss"] * 2
+
+
+def test_epochs_before_an_error_are_whole_on_disk(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    callback = TensorBoardScalars(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(np.ones((4, 2)), np.ones(4), epochs=2, verbose=0, callbacks=[callback, Stop()])
+    assert len(read_scalars(tmp_path / "train")) == 1
+
+
+def test_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
+    with pytest.raises(ImportError, match=r'tensorboardX\. Install it with: pip install "kerasblocks\[apps\]"'):
+        TensorBoardScalars(tmp_path)

@@ -1,0 +1,103 @@
+import pytest
+
+from kerasblocks.training import RunDirectory, read_run_config
+
+
+def files(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def finished_run(folder):
+    run = RunDirectory(folder)
+    run.start({"epochs": 1})
+    run.write_json("metrics.json", {"loss": 1.0})
+    (folder / "events").mkdir()
+    return run
+
+
+def test_looking_makes_nothing(tmp_path):
+    RunDirectory(tmp_path / "a" / "b")
+    assert files(tmp_path) == []
+
+
+def test_start_claims_a_missing_or_empty_folder(tmp_path):
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        RunDirectory(folder).start({"epochs": 3})
+        assert read_run_config(folder)["epochs"] == 3
+
+
+def test_an_earlier_run_is_refused(tmp_path):
+    finished_run(tmp_path)
+    with pytest.raises(FileExistsError, match=rf"{tmp_path}: holds an earlier run"):
+        RunDirectory(tmp_path)
+    assert files(tmp_path) == ["config.json", "events", "metrics.json"]
+
+
+def test_a_folder_taken_meanwhile_is_refused_at_the_start(tmp_path):
+    late = RunDirectory(tmp_path)
+    finished_run(tmp_path)
+    with pytest.raises(FileExistsError, match="holds an earlier run"):
+        late.start({})
+
+
+def test_overwriting_removes_the_earlier_run_when_the_new_one_starts(tmp_path):
+    finished_run(tmp_path)
+    run = RunDirectory(tmp_path, overwrite=True)
+    assert files(tmp_path) == ["config.json", "events", "metrics.json"]
+    run.start({"epochs": 2})
+    assert files(tmp_path) == ["config.json"]
+    assert read_run_config(tmp_path)["epochs"] == 2
+
+
+@pytest.mark.parametrize("config", [None, "{}", '{"run_format": 2}', "[]", "not json"], ids=str)
+def test_a_folder_of_other_files_is_refused_even_to_overwrite(tmp_path, config):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(FileExistsError, match=r"not empty and holds no run; it has .*thesis\.txt"):
+        RunDirectory(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="must be a folder; this is a file"):
+        RunDirectory(tmp_path / "file")
+
+
+def test_a_failed_write_keeps_the_earlier_file(tmp_path):
+    run = finished_run(tmp_path)
+
+    def fail():
+        with run.writing("metrics.json") as path:
+            path.write_text("half")
+            raise KeyboardInterrupt
+
+    before = (tmp_path / "metrics.json").read_text()
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (tmp_path / "metrics.json").read_text() == before
+    assert files(tmp_path) == ["config.json", "events", "metrics.json"]
+
+
+def test_the_temporary_path_keeps_the_suffix(tmp_path):
+    with finished_run(tmp_path).writing("model.keras") as path:
+        assert path.suffix == ".keras"
+        assert path.parent == tmp_path
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, FileNotFoundError, "not a run directory, it has no config.json"),
+        ("{", ValueError, "not valid JSON"),
+        ("[]", ValueError, "not the configuration of a run"),
+    ],
+    ids=["none", "damaged", "list"],
+)
+def test_reading_a_bad_configuration_says_why(tmp_path, content, error, message):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(error, match=message):
+        read_run_config(tmp_path)
