@@ -10,7 +10,6 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The README's code may print through Keras; a run as on a terminal would fill the log with progress bars.
 pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md").pytest()
 
 

@@ -15,24 +15,25 @@ Backend = Literal["jax", "tensorflow", "torch"]
 _BACKENDS: tuple[Backend, ...] = ("jax", "tensorflow", "torch")
 
 
-def choose_backend(requested: str | None) -> str:
+def choose_backend(requested: Backend | None) -> Backend:
     """Sets `KERAS_BACKEND` and returns it: `requested`, else what it is set to, else the first one installed.
 
     Ends the program with a message that says what to install when there is none to choose.
     """
     if "keras" in sys.modules:
         raise RuntimeError("choose_backend must come before Keras is imported.")
-    chosen = requested or os.environ.get("KERAS_BACKEND")
-    if chosen is None:
+    wanted = requested or os.environ.get("KERAS_BACKEND")
+    if wanted is None:
         installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
         if not installed:
-            sys.exit('error: no backend is installed. Install one with: pip install "kerasblocks[jax]" (or another)')
-        chosen = installed[0]
-        print(f"Backend: {chosen} (the first one installed; --backend or KERAS_BACKEND chooses another)")
-    if chosen not in _BACKENDS:
-        sys.exit(f"error: the backend must be one of {', '.join(_BACKENDS)}; KERAS_BACKEND is {chosen!r}.")
+            sys.exit("error: no backend is installed. Install one with: pip install jax (or tensorflow, or torch)")
+        wanted = installed[0]
+        print(f"Backend: {wanted} (the first one installed; --backend or KERAS_BACKEND chooses another)")
+    chosen = next((name for name in _BACKENDS if name == wanted), None)
+    if chosen is None:
+        sys.exit(f"error: the backend must be one of {', '.join(_BACKENDS)}; KERAS_BACKEND is {wanted!r}.")
     if importlib.util.find_spec(chosen) is None:
-        sys.exit(f'error: the backend {chosen} is not installed. Install it with: pip install "kerasblocks[{chosen}]"')
+        sys.exit(f"error: the backend {chosen} is not installed. Install it with: pip install {chosen}")
     os.environ["KERAS_BACKEND"] = chosen
     return chosen
 

@@ -11,6 +11,7 @@ event files in its run directory.
 
 import dataclasses
 import datetime
+import math
 import sys
 import time
 from pathlib import Path
@@ -58,35 +59,42 @@ class Config:
     """With --predict: swap black and white first, for dark strokes on light paper."""
 
     def __post_init__(self) -> None:
-        """Refuses values that no run can use."""
+        """Refuses values that no run can use, and options that would go unused."""
         for name in ("epochs", "batch_size", "peak_learning_rate", "limit"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive; got {value}.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite; got {value}.")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup must lie in 0..1, a part of all steps; got {self.warmup}.")
-        if not self.weight_decay >= 0 or self.seed < 0:
+        if not 0 <= self.weight_decay < math.inf or self.seed < 0:
             raise ValueError(f"weight_decay and seed must not be negative; got {self.weight_decay} and {self.seed}.")
+        of_training = {"data", "variant", "epochs", "batch_size", "peak_learning_rate", "warmup", "weight_decay"}
+        of_training |= {"seed", "precision", "overwrite", "limit"}
+        for field in dataclasses.fields(self):
+            unused = field.name in of_training if self.predict else field.name == "invert"
+            if unused and getattr(self, field.name) != field.default:
+                raise ValueError(f"{field.name} has no effect {'with' if self.predict else 'without'} predict.")
 
 
 def train(config: Config) -> None:
     """Trains, tests and leaves a run directory."""
     import keras
-    import matplotlib as mpl
     import numpy as np
-    from sklearn.metrics import ConfusionMatrixDisplay
 
-    from kerasblocks.callbacks import TensorBoardScalars
+    from kerasblocks.callbacks import RunHistory, TensorBoardScalars
     from kerasblocks.data import ArrayBatches, load_images
-    from kerasblocks.diagnostics import plot_learning_curves
+    from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import lenet5
-    from kerasblocks.training import RunDirectory, environment
+    from kerasblocks.training import RunDirectory, environment, exclude_vectors_from_weight_decay
 
     # Data: 32 x 32 pixels, uint8 until a batch is made.
     directory = config.run_directory or Path("runs", f"lenet-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}")
+    config = dataclasses.replace(config, run_directory=directory)
     with user_errors():
         run = RunDirectory(directory, overwrite=config.overwrite)
         data = load_images(config.data, image_size=IMAGE_SIZE, limit=config.limit)
+        if data.num_classes < 2:
+            raise ValueError(f"{data.source}: there must be at least two classes; got {data.class_names}.")
     train_batches = ArrayBatches(data.x_train, data.y_train, batch_size=config.batch_size, seed=config.seed)
     ordered_train = ArrayBatches(data.x_train, data.y_train, batch_size=500, shuffle=False)
     test_batches = ArrayBatches(data.x_test, data.y_test, batch_size=500, shuffle=False)
@@ -96,15 +104,11 @@ def train(config: Config) -> None:
     keras.config.set_dtype_policy(config.precision)
     white = 255 if data.x_train.dtype == np.uint8 else 1
     mean, spread = float(data.x_train.mean() / white), float(data.x_train.std() / white) or 1.0
-    model = keras.Sequential(
-        [
-            keras.Input(data.image_shape),
-            keras.layers.Rescaling(1 / spread, -mean / spread, name="standardize"),
-            lenet5(data.image_shape, data.num_classes, config.variant, seed=config.seed),
-        ]
-    )
+    network = lenet5(data.image_shape, data.num_classes, config.variant, seed=config.seed)
+    standardize = keras.layers.Rescaling(1 / spread, -mean / spread, name="standardize")
+    model = keras.Sequential([keras.Input(data.image_shape), standardize, network])
 
-    # Optimizer: warmup, then cosine to 0; no decay of biases and scales, which are all vectors.
+    # Optimizer: warmup, then cosine to 0; no decay of biases and scales.
     total_steps = len(train_batches) * config.epochs
     warmup_steps = round(config.warmup * total_steps)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -114,57 +118,48 @@ def train(config: Config) -> None:
         warmup_steps=warmup_steps,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    exclude_vectors_from_weight_decay(optimizer, model.trainable_variables)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"])
 
     # Fit.
-    run.start(
-        {
-            "options": {name: str(v) if isinstance(v, Path) else v for name, v in vars(config).items()},
-            "run_directory": str(run.path),
-            "environment": environment(),
-            "data": {
-                "source": data.source,
-                "fingerprint": data.fingerprint,
-                "train_images": len(data.x_train),
-                "test_images": len(data.x_test),
-                "image_shape": data.image_shape,
-                "class_names": data.class_names,
-            },
-            "parameters": model.count_params(),
-        }
-    )
+    with user_errors():
+        run.start(
+            {
+                "options": {name: str(v) if isinstance(v, Path) else v for name, v in vars(config).items()},
+                "environment": environment(),
+                "data": {
+                    "source": data.source,
+                    "fingerprint": data.fingerprint,
+                    "train_images": len(data.x_train),
+                    "test_images": len(data.x_test),
+                    "image_shape": data.image_shape,
+                    "class_names": data.class_names,
+                },
+                "parameters": model.count_params(),
+            }
+        )
     print(f"{len(data.x_train)} training and {len(data.x_test)} test images of {data.source}; run {run.path}")
-    log_rate = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: logs.update(learning_rate=float(schedule(len(train_batches) * (epoch + 1))))
-    )
-    callbacks = [
-        log_rate,
-        keras.callbacks.CSVLogger(run.path / "history.csv"),
-        TensorBoardScalars(run.path / "events"),
-    ]
-    verbose = 1 if sys.stdout.isatty() else 2
     start = time.perf_counter()
     history = model.fit(
-        train_batches, epochs=config.epochs, validation_data=test_batches, callbacks=callbacks, verbose=verbose
+        train_batches,
+        epochs=config.epochs,
+        validation_data=test_batches,
+        callbacks=[RunHistory(run), TensorBoardScalars(run.path / "events")],
+        verbose=1 if sys.stdout.isatty() else 2,
     )
     seconds = time.perf_counter() - start
 
     # Report.
     train_loss, train_accuracy = model.evaluate(ordered_train, verbose=0)
     test_loss, test_accuracy = model.evaluate(test_batches, verbose=0)
+    predicted = np.argmax(model.predict(test_batches, verbose=0), axis=-1)
     with run.writing("model.keras") as path:
         model.save(path)
     with run.writing("curves.png") as path:
         plot_learning_curves(history.history, path)
-    mpl.use("agg")
-    predicted = np.argmax(model.predict(test_batches, verbose=0), axis=-1)
-    display = ConfusionMatrixDisplay.from_predictions(
-        data.y_test, predicted, labels=range(data.num_classes), display_labels=data.class_names, xticks_rotation=90
-    )
     with run.writing("confusion.png") as path:
-        display.figure_.savefig(path, dpi=120, bbox_inches="tight")
+        plot_confusion(data.y_test, predicted, data.class_names, path)
     metrics = {
         "train_loss": train_loss,
         "train_accuracy": train_accuracy,
@@ -185,8 +180,8 @@ def predict(config: Config, image_file: Path) -> None:
     from kerasblocks.data import load_image
     from kerasblocks.training import read_run_config
 
-    directory = config.run_directory or max(Path("runs").glob("lenet-*/model.keras"), default=Path("runs/-")).parent
     with user_errors():
+        directory = config.run_directory or newest_run()
         facts = read_run_config(directory)["data"]
         height, width, channels = facts["image_shape"]
         image = load_image(image_file, image_size=(height, width), channels=channels)
@@ -200,11 +195,19 @@ def predict(config: Config, image_file: Path) -> None:
         print(f"{facts['class_names'][index]:>20}  {probabilities[index]:.4f}")
 
 
+def newest_run() -> Path:
+    """Returns the folder of the newest run that has a trained model, among those named by default."""
+    models = sorted(Path("runs").glob("lenet-*/model.keras"))
+    if not models:
+        raise FileNotFoundError("runs: no trained model here. Train one first, or name a run with --run-directory.")
+    return models[-1].parent
+
+
 def main() -> None:
     """Reads the command line, settles the backend, then trains or predicts."""
     with user_errors():
         config = tyro.cli(Config, description=__doc__)
-    choose_backend(config.backend)
+    config = dataclasses.replace(config, backend=choose_backend(config.backend))
     if config.predict:
         predict(config, config.predict)
     else:

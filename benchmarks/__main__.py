@@ -3,5 +3,12 @@
 import tyro
 
 from benchmarks import lenet_accuracy
+from benchmarks._results import as_markdown
 
-tyro.extras.subcommand_cli_from_dict({"lenet-accuracy": lenet_accuracy.main}, description=__doc__)
+
+def table(benchmark: str = "lenet_accuracy") -> None:
+    """Prints the kept rows of a benchmark as the Markdown table that stands in the README."""
+    print(as_markdown(benchmark), end="")
+
+
+tyro.extras.subcommand_cli_from_dict({"lenet-accuracy": lenet_accuracy.main, "table": table}, description=__doc__)

@@ -9,6 +9,14 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
+def as_markdown(benchmark: str) -> str:
+    """Returns the rows of `results/BENCHMARK.csv` as a Markdown table."""
+    with (RESULTS / f"{benchmark}.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def append_row(benchmark: str, environment: dict[str, Any], row: dict[str, Any]) -> None:
     """Adds `row` to `results/BENCHMARK.csv`, after the date and what `training.environment()` says, and prints it."""
     path = RESULTS / f"{benchmark}.csv"
@@ -23,6 +31,8 @@ def append_row(benchmark: str, environment: dict[str, Any], row: dict[str, Any])
         **row,
     }
     new = not path.exists()
+    if not new and path.read_text(encoding="utf-8").splitlines()[0] != ",".join(full):
+        raise ValueError(f"{path}: the kept rows have other columns than {', '.join(full)}; start a new file.")
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(full), lineterminator="\n")
         if new:

@@ -1,3 +1,4 @@
 """Callbacks that Keras has not, or has for one backend only."""
 
+from kerasblocks.callbacks.run_history import RunHistory as RunHistory
 from kerasblocks.callbacks.tensorboard_scalars import TensorBoardScalars as TensorBoardScalars

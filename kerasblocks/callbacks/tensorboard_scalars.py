@@ -45,7 +45,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
             from tensorboardX.summary import scalar
         except ImportError as error:
             raise ImportError(
-                'TensorBoardScalars needs tensorboardX. Install it with: pip install "kerasblocks[apps]"'
+                "TensorBoardScalars needs tensorboardX. Install it with: pip install tensorboardX"
             ) from error
         self.log_dir = Path(log_dir)
         # Not tensorboardX.SummaryWriter: its thread may hold events back after flush(), and two writers made in

@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasblocks.data._labels import stratified_selection, stratified_split
 from kerasblocks.data._raw import RawImages
-from kerasblocks.data.load_image import image_header, load_image
+from kerasblocks.data.load_image import is_grey, load_image
 
 
 def read_class_folders(
@@ -42,9 +42,9 @@ def read_class_folders(
         test_paths, test_labels = [paths[i] for i in test], labels[test]
 
     kept_train, kept_test = stratified_selection(train_labels, limit), stratified_selection(test_labels, limit)
-    headers = [image_header(path) for path in (*train_paths, *test_paths)]
+    grey = [is_grey(path) for path in (*train_paths, *test_paths)]
     if channels is None:
-        channels = 1 if all(header.is_grey for header in headers) else 3
+        channels = 1 if all(grey) else 3
     x_train = _decode([train_paths[i] for i in kept_train], image_size, channels)
     x_test = _decode([test_paths[i] for i in kept_test], image_size, channels)
     return RawImages(x_train, train_labels[kept_train], x_test, test_labels[kept_test], train_names)

@@ -10,9 +10,7 @@ def read_digits() -> RawImages:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError(
-            'The embedded digits need scikit-learn. Install it with: pip install "kerasblocks[apps]"'
-        ) from error
+        raise ImportError("The embedded digits need scikit-learn. Install it with: pip install scikit-learn") from error
     images, labels = load_digits(return_X_y=True)
     pixels = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype("uint8")
     train, test = stratified_split(labels)

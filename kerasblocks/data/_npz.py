@@ -52,16 +52,18 @@ def _read(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
             if announced > info.file_size:
                 raise ValueError(f"its header announces {announced} bytes, the archive holds {info.file_size}")
         with archive.open(info) as member:
-            return np.lib.format.read_array(member, allow_pickle=False)
+            array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+            if member.read(1):
+                raise ValueError("more bytes follow than its header announces")
+            return array
     except ValueError as error:
-        raise ValueError(
-            f"{path}: array {name} cannot be read ({error}). Arrays of Python objects (pickled) are refused; "
-            "save numbers."
-        ) from error
+        raise ValueError(f"{path}: array {name} cannot be read ({error}).") from error
 
 
 def _announced_bytes(member: IO[bytes]) -> int:
     version = np.lib.format.read_magic(member)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(member)
-    return 0 if dtype.hasobject else math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        raise ValueError("it is an array of Python objects (pickled), which are refused; save numbers")
+    return math.prod(shape) * dtype.itemsize

@@ -47,7 +47,7 @@ def pillow(purpose: str) -> Any:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise ImportError(f'{purpose} needs Pillow. Install it with: pip install "kerasblocks[apps]"') from error
+        raise ImportError(f"{purpose} needs Pillow. Install it with: pip install pillow") from error
     return PIL
 
 

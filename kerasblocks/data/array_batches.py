@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasblocks._integers import as_integer
+
 
 class ArrayBatches(keras.utils.PyDataset):
     """Batches of arrays in an order that `seed` and the epoch decide alone, on every backend.
@@ -22,16 +24,17 @@ class ArrayBatches(keras.utils.PyDataset):
     is held also under `fit`'s default `shuffle=True`, which would permute the batches with Python's
     global generator. In a loop of your own, call `batch(epoch, index)`, or set `batches.epoch`.
 
-    Images stay `uint8` in memory: a batch of `uint8` inputs is made as `float32` divided by 255.
-    Inputs of any other dtype, and `y` and `sample_weight`, are handed out unchanged.
+    Images stay `uint8` in memory: `uint8` inputs of rank 3 or more, `(samples, height, width, ...)`,
+    are handed out as `float32` divided by 255. All other inputs, and `y` and `sample_weight`, are
+    handed out unchanged.
 
     Args:
         x: array of shape `(samples, ...)`, or a (nested) dict, list or tuple of such arrays.
         y: targets, likewise; None for none.
         sample_weight: weights, likewise; needs `y`.
         batch_size: samples in a batch.
-        shuffle: whether epochs are shuffled; without, every epoch keeps the arrays' order. Give
-            `predict` unshuffled batches, for its outputs come in the order of the batches.
+        shuffle: whether epochs are shuffled; without, every epoch keeps the arrays' order.
+            `predict`, whose outputs come in the order of the batches, refuses shuffled ones.
         seed: non-negative integer.
         drop_remainder: whether to leave out the last batch when it is smaller than `batch_size`.
 
@@ -70,8 +73,8 @@ class ArrayBatches(keras.utils.PyDataset):
         super().__init__()
         if sample_weight is not None and y is None:
             raise ValueError("sample_weight needs y: Keras reads a batch as (x, y, sample_weight).")
-        self.batch_size = _integer("batch_size", batch_size, least=1)
-        self.seed = _integer("seed", seed, least=0)
+        self.batch_size = as_integer("batch_size", batch_size, least=1)
+        self.seed = as_integer("seed", seed, least=0)
         self.shuffle = bool(shuffle)
         self.drop_remainder = bool(drop_remainder)
         self._arrays = tuple(
@@ -100,7 +103,7 @@ class ArrayBatches(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self._epoch = _integer("epoch", value, least=0)
+        self._epoch = as_integer("epoch", value, least=0)
 
     @property
     def workers(self) -> int:
@@ -142,7 +145,7 @@ class ArrayBatches(keras.utils.PyDataset):
         Raises:
             IndexError: there is no such batch in an epoch.
         """
-        epoch = _integer("epoch", epoch, least=0)
+        epoch = as_integer("epoch", epoch, least=0)
         position = operator.index(index)
         if position < 0:
             position += len(self)
@@ -155,7 +158,7 @@ class ArrayBatches(keras.utils.PyDataset):
 
     def iterate(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, ...]]:
         """Returns an iterator over the batches of one epoch from batch `start` on: a loop can begin anywhere."""
-        epoch, start = _integer("epoch", epoch, least=0), _integer("start", start, least=0)
+        epoch, start = as_integer("epoch", epoch, least=0), as_integer("start", start, least=0)
         if start > len(self):
             raise ValueError(f"start must lie in 0..{len(self)}, the batches of an epoch; got {start}.")
         return (self.batch(epoch, index) for index in range(start, len(self)))
@@ -195,8 +198,17 @@ def _follow_fit(batches: ArrayBatches, caller: FrameType | None) -> None:
             raise RuntimeError(_UNKNOWN_KERAS)
         return
     variables = frame.f_locals
-    if frame.f_code.co_name != "fit" or "epoch" not in variables:
-        return  # Evaluation keeps the epoch; before the first epoch Keras takes one batch to build the model.
+    if frame.f_code.co_name == "predict" and batches.shuffle:
+        raise ValueError(
+            "predict gives its outputs in the order of the batches, and these are shuffled: "
+            "make the ArrayBatches with shuffle=False."
+        )
+    if frame.f_code.co_name != "fit":
+        return  # Evaluation keeps the epoch.
+    if not {"epoch", "epochs", "initial_epoch"} <= {*frame.f_code.co_varnames, *frame.f_code.co_cellvars}:
+        raise RuntimeError(_UNKNOWN_KERAS)
+    if "epoch" not in variables:
+        return  # Before the first epoch Keras takes one batch to build the model.
     steps = variables["epoch_iterator"].steps_per_epoch
     if steps not in (None, len(batches)) and variables["epochs"] - variables["initial_epoch"] > 1:
         raise ValueError(
@@ -230,16 +242,6 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 
 
 def _as_input(batch: np.ndarray) -> np.ndarray:
-    if batch.dtype == np.uint8:
+    if batch.dtype == np.uint8 and batch.ndim >= 3:
         return batch.astype("float32") / np.float32(255)
     return batch.copy()
-
-
-def _integer(name: str, value: int, least: int) -> int:
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least:
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
-    return number

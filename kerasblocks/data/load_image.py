@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,8 @@ _GREY_MODES = ("1", "L", "LA", "La")
 _EIGHT_BIT_MODES = (*_GREY_MODES, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
-class ImageHeader(NamedTuple):
-    """What an image file says of itself before its pixels are decoded."""
-
-    is_grey: bool
+class _RefusedImageError(ValueError):
+    """An error of ours, told apart from those of Pillow."""
 
 
 def load_image(
@@ -76,10 +74,10 @@ def load_image(
     return resized
 
 
-def image_header(path: Path) -> ImageHeader:
-    """Reads the header of an image file; raises as `load_image` does, short of decoding."""
+def is_grey(path: Path) -> bool:
+    """Whether the header of an image file says grey; raises as `load_image` does, short of decoding."""
     with _opened(path) as image:
-        return ImageHeader(is_grey=image.mode in _GREY_MODES)
+        return image.mode in _GREY_MODES
 
 
 def as_image_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -108,14 +106,16 @@ def _opened(path: Path) -> Iterator[Any]:
             warnings.simplefilter("error", image_module.DecompressionBombWarning)
             with image_module.open(path) as image:
                 if getattr(image, "n_frames", 1) > 1:
-                    raise ValueError(f"{path}: an image file must hold one picture; it holds {image.n_frames} frames.")
+                    raise _RefusedImageError(
+                        f"{path}: an image file must hold one picture; it holds {image.n_frames} frames."
+                    )
                 if image.mode not in _EIGHT_BIT_MODES:
-                    raise ValueError(
+                    raise _RefusedImageError(
                         f"{path}: images must have 8 bits a channel; this one has Pillow's mode {image.mode!r}. "
                         "Convert it first."
                     )
                 if any(_DEEP_RAW_MODE.search(str(tile.args)) for tile in image.tile):
-                    raise ValueError(
+                    raise _RefusedImageError(
                         f"{path}: images must have 8 bits a channel; this one has 16, of which Pillow would drop half. "
                         "Convert it first."
                     )
@@ -123,6 +123,6 @@ def _opened(path: Path) -> Iterator[Any]:
     except (image_module.DecompressionBombError, image_module.DecompressionBombWarning) as error:
         raise ValueError(f"{path}: refused, it may be a decompression bomb ({error}).") from error
     except Exception as error:  # Damaged files make Pillow raise errors of many kinds.
-        if isinstance(error, PermissionError | MemoryError) or str(error).startswith(str(path)):
+        if isinstance(error, _RefusedImageError | PermissionError | MemoryError):
             raise
         raise ValueError(f"{path}: not a whole image file ({error}).") from error

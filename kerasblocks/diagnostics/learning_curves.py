@@ -38,7 +38,7 @@ def plot_learning_curves(history: Mapping[str, Sequence[float]], path: str | os.
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
-        raise ImportError('Plots need matplotlib. Install it with: pip install "kerasblocks[apps]"') from error
+        raise ImportError("Plots need matplotlib. Install it with: pip install matplotlib") from error
     epochs = range(1, lengths.pop() + 1)
     names = list(dict.fromkeys(name.removeprefix("val_") for name in history))
     columns = min(3, len(names))

@@ -16,7 +16,7 @@ class CodeDistance(keras.layers.Layer):
     out[..., k] = −Σⱼ (in[..., j] − code[k, j])², with code[k, j] = ±1
 
     The paper's Euclidean radial basis function units give the distance; its negative is a logit:
-    `softmax(out)` is the posterior under unit-covariance Gaussians of precision 2 around the codes.
+    `softmax(out)` is the posterior of equally likely Gaussians of covariance I/2 around the codes.
 
     Args:
         codes: one string per class, all different and of one length, with `#` for +1 and `.` for −1.
@@ -65,7 +65,7 @@ class CodeDistance(keras.layers.Layer):
 
 
 def _check_codes(codes: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(codes)
+    found = tuple(codes) if isinstance(codes, Sequence) else ()
     if not found or not all(isinstance(code, str) and code and set(code) <= {"#", "."} for code in found):
         raise ValueError(f"codes must be one or more strings of '#' (+1) and '.' (-1); got {str(codes)[:80]}.")
     if len({len(code) for code in found}) != 1:

@@ -1,10 +1,13 @@
 """Convolution between the pairs of maps that a table names; Keras has full and grouped convolution only."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+
+from kerasblocks._integers import as_integer
 
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
@@ -24,7 +27,9 @@ class ConnectionTableConv2D(keras.layers.Layer):
         activation: an activation or its name; None for none.
         use_bias: whether every output map has a bias.
         kernel_initializer: initializer of the patches, called with shape
-            `(height, width, number of connections)`.
+            `(height, width, number of connections)`, from which initializers that scale with the
+            fans (`"he_normal"` and its kin) take wrong ones; None for the uniform distribution of
+            Glorot & Bengio with the table's mean fans, U(−√(6/(fan_in + fan_out)), +...).
         bias_initializer: initializer of the biases.
         **kwargs: of `keras.layers.Layer`.
 
@@ -61,7 +66,7 @@ class ConnectionTableConv2D(keras.layers.Layer):
         data_format: str | None = None,
         activation: Any = None,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ) -> None:
@@ -76,7 +81,9 @@ class ConnectionTableConv2D(keras.layers.Layer):
             raise ValueError(f'data_format must be "channels_last" or "channels_first"; got {data_format!r}.')
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_initializer = keras.initializers.get(
+            _glorot_uniform(self.connections, self.kernel_size) if kernel_initializer is None else kernel_initializer
+        )
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -114,7 +121,9 @@ class ConnectionTableConv2D(keras.layers.Layer):
         patches = ops.pad(patches, [[0, 0], [0, 0], [0, 1]])
         kernel = ops.take(patches, self._positions.reshape(-1), axis=-1)
         kernel = ops.reshape(kernel, (*self.kernel_size, *self._positions.shape))
-        outputs = ops.conv(inputs, kernel, padding=self.padding, data_format=self.data_format)
+        outputs = ops.conv(
+            ops.cast(inputs, self.compute_dtype), kernel, padding=self.padding, data_format=self.data_format
+        )
         if self.use_bias:
             shape = (1, self.filters, 1, 1) if self._channel_axis == 1 else (1, 1, 1, self.filters)
             outputs = outputs + ops.reshape(self.bias, shape)
@@ -149,19 +158,27 @@ class ConnectionTableConv2D(keras.layers.Layer):
 
 
 def _check_table(connections: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    table = tuple(tuple(inputs) for inputs in connections)
-    if not table:
-        raise ValueError("connections must list at least one output map; got an empty table.")
-    for output, inputs in enumerate(table):
-        if not inputs or len(set(inputs)) != len(inputs) or not all(isinstance(i, int) and i >= 0 for i in inputs):
-            raise ValueError(
-                f"connections[{output}] must list different input maps as integers from 0; got {list(inputs)}."
-            )
-    return table
+    if not isinstance(connections, Sequence) or not connections:
+        raise ValueError(f"connections must list at least one output map; got {connections!r}.")
+    table = []
+    for output, inputs in enumerate(connections):
+        if not isinstance(inputs, Sequence) or not inputs or len(set(inputs)) != len(inputs):
+            raise ValueError(f"connections[{output}] must list different input maps; got {inputs!r}.")
+        table.append(tuple(as_integer(f"every entry of connections[{output}]", i, least=0) for i in inputs))
+    return tuple(table)
+
+
+def _glorot_uniform(
+    connections: tuple[tuple[int, ...], ...], kernel_size: tuple[int, int]
+) -> keras.initializers.Initializer:
+    weights = math.prod(kernel_size) * sum(len(inputs) for inputs in connections)
+    fan_in, fan_out = weights / len(connections), weights / len({i for inputs in connections for i in inputs})
+    limit = math.sqrt(6 / (fan_in + fan_out))
+    return keras.initializers.RandomUniform(-limit, limit)
 
 
 def _check_kernel_size(kernel_size: int | tuple[int, int]) -> tuple[int, int]:
-    size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"kernel_size must be a positive integer or two of them; got {kernel_size!r}.")
-    return size
+    height, width = (
+        kernel_size if isinstance(kernel_size, list | tuple) and len(kernel_size) == 2 else [kernel_size] * 2
+    )
+    return as_integer("kernel_size", height, least=1), as_integer("kernel_size", width, least=1)

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from kerasblocks._integers import as_integer
+
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
 class Subsampling2D(keras.layers.Layer):
@@ -11,7 +13,9 @@ class Subsampling2D(keras.layers.Layer):
 
     out[..., c] = activation(coefficient[c] · Σ_{patch} in[..., c] + bias[c])
 
-    Rows and columns that do not fill a patch are left out, as in pooling with `"valid"` padding.
+    Rows and columns that do not fill a patch are left out, as in pooling with `"valid"` padding. The
+    sum, the coefficient and the bias are float32 under every precision policy; the result is cast to
+    the compute dtype.
 
     Args:
         pool_size: side of the square patch, which is also the stride.
@@ -57,9 +61,7 @@ class Subsampling2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(pool_size, int) or isinstance(pool_size, bool) or pool_size < 1:
-            raise ValueError(f"pool_size must be a positive integer; got {pool_size!r}.")
-        self.pool_size = pool_size
+        self.pool_size = as_integer("pool_size", pool_size, least=1)
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
         if self.data_format not in ("channels_last", "channels_first"):
             raise ValueError(f'data_format must be "channels_last" or "channels_first"; got {data_format!r}.')
@@ -79,16 +81,18 @@ class Subsampling2D(keras.layers.Layer):
         self.compute_output_shape(input_shape)
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
         self.coefficient = self.add_weight(
-            name="coefficient", shape=(channels,), initializer=self.coefficient_initializer
+            name="coefficient", shape=(channels,), initializer=self.coefficient_initializer, autocast=False
         )
-        self.bias = self.add_weight(name="bias", shape=(channels,), initializer=self.bias_initializer)
+        self.bias = self.add_weight(name="bias", shape=(channels,), initializer=self.bias_initializer, autocast=False)
 
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
+        inputs = ops.cast(inputs, self.variable_dtype)
         means = ops.average_pool(inputs, self.pool_size, strides=self.pool_size, data_format=self.data_format)
         shape = (1, -1, 1, 1) if self._channel_axis == 1 else (1, 1, 1, -1)
         coefficient = ops.reshape(self.coefficient, shape) * self.pool_size**2
-        return self.activation(means * coefficient + ops.reshape(self.bias, shape))
+        outputs = self.activation(means * coefficient + ops.reshape(self.bias, shape))
+        return ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         shape = list(input_shape)

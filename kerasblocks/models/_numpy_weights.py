@@ -13,14 +13,12 @@ def draw_weights(model: keras.Model, seed: int) -> None:
     """Replaces every weight of `model` by a draw from its layer's own initializer's distribution.
 
     A weight called `NAME` is drawn from the layer's `NAME_initializer`, the convention of Keras's layers and
-    of ours. Weights are drawn in the order of the layers from one PCG64 stream each, so that a change in
-    one layer does not shift the others.
+    of ours. Each weight has a PCG64 stream of its own, numbered in the order of the layers, so that the shape of
+    one does not change the draw of another.
 
     Raises:
-        ValueError: a seed that is not a non-negative integer, or a weight whose initializer is not known.
+        ValueError: a weight whose initializer is not known.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed must be a non-negative integer or None; got {seed!r}.")
     position = 0
     for layer in model._flatten_layers(include_self=False):
         for variable in layer._trainable_variables + layer._non_trainable_variables:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasblocks._integers import as_integer
 from kerasblocks.layers import CodeDistance, ConnectionTableConv2D, Subsampling2D
 from kerasblocks.models._lenet5_codes import CODE_LENGTH, code_book
 from kerasblocks.models._numpy_weights import draw_weights
@@ -40,8 +41,8 @@ def lenet5(
     48,120 (C5), 10,164 (F6) parameters. The outputs are float32 under every precision policy.
 
     Args:
-        input_shape: `(height, width, channels)` of the images, at least 16 high and wide; pixels
-            are expected in 0..1.
+        input_shape: `(height, width, channels)` of the images, at least 16 high and wide. Pixels of
+            mean 0 and spread 1 train best.
         num_classes: number of classes, at least 2.
         variant: `"modern"` or `"1998"`.
         seed: None to leave the weights to Keras's global seed, which gives each backend other
@@ -68,16 +69,16 @@ def lenet5(
     """
     if variant not in _VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(map(repr, _VARIANTS))}; got {variant!r}.")
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
-        raise ValueError(f"input_shape must be (height, width, channels) of positive integers; got {input_shape!r}.")
+    if not isinstance(input_shape, list | tuple) or len(input_shape) != 3:
+        raise ValueError(f"input_shape must be (height, width, channels); got {input_shape!r}.")
+    shape = tuple(as_integer("every entry of input_shape", side, least=1) for side in input_shape)
     if min(shape[:2]) < _SMALLEST_SIDE:
         raise ValueError(
             f"input_shape must be at least {_SMALLEST_SIDE} high and wide, or nothing is left after the second "
             f"pooling; got {shape}. Resize the images, to 32 for instance."
         )
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
-        raise ValueError(f"num_classes must be an integer of at least 2; got {num_classes!r}.")
+    num_classes = as_integer("num_classes", num_classes, least=2)
+    seed = None if seed is None else as_integer("seed", seed, least=0)
     model = _VARIANTS[variant](shape, num_classes)
     if seed is not None:
         draw_weights(model, seed)

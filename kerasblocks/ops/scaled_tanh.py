@@ -7,13 +7,13 @@ import keras
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
 def scaled_tanh(x: Any) -> Any:
-    """Computes 1.7159 · tanh(2x / 3), whose value at ±1 is ±1 and whose slope is largest there and before.
+    """Computes 1.7159 · tanh(2x / 3), whose value at ±1 is ±1 and whose second derivative is largest there.
 
     Args:
-        x: tensor of any shape; floats are computed in their own dtype, integers in Keras's float type.
+        x: tensor of any shape and a floating dtype.
 
     Returns:
-        A tensor of the shape of `x`.
+        A tensor of the shape and dtype of `x`.
 
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
     recognition", Proc. IEEE 86(11), 1998, appendix A.

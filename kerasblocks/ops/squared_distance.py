@@ -1,4 +1,4 @@
-"""Squared Euclidean distances of vectors to a set of codes in one matrix product; Keras has no such operation."""
+"""Squared Euclidean distances of vectors to a set of codes, summed in float32; Keras has no such operation."""
 
 from typing import Any
 
@@ -6,14 +6,17 @@ import keras
 
 
 def squared_distance(x: Any, codes: Any) -> Any:
-    """Computes d[..., k] = Σⱼ (x[..., j] − codes[k, j])², as |x|² − 2 x·codesᵀ + |codes|² in float32 or better.
+    """Computes d[..., k] = Σⱼ (x[..., j] − codes[k, j])² in float32 or better.
+
+    The differences are squared one by one: the form |x|² − 2 x·codesᵀ + |codes|² needs less memory
+    and loses the digits of small distances.
 
     Args:
         x: tensor of shape `(..., features)`.
         codes: tensor of shape `(count, features)`.
 
     Returns:
-        A tensor of shape `(..., count)`, never negative: float64 if an input is, else float32.
+        A tensor of shape `(..., count)`: float64 if an input is, else float32.
 
     Example:
 
@@ -26,8 +29,5 @@ def squared_distance(x: Any, codes: Any) -> Any:
     ops = keras.ops
     x, codes = ops.convert_to_tensor(x), ops.convert_to_tensor(codes)
     dtype = keras.backend.result_type(x.dtype, codes.dtype, "float32")
-    x, codes = ops.cast(x, dtype), ops.cast(codes, dtype)
-    products = ops.matmul(x, ops.transpose(codes))
-    x_norms = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    distances = x_norms - 2 * products + ops.sum(ops.square(codes), axis=-1)
-    return ops.maximum(distances, 0)
+    differences = ops.expand_dims(ops.cast(x, dtype), -2) - ops.cast(codes, dtype)
+    return ops.sum(ops.square(differences), axis=-1)

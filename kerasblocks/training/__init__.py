@@ -1,5 +1,6 @@
-"""What `Model.fit` lacks around it: the run directory and a record of the environment."""
+"""What `Model.fit` lacks around it: the run directory, a record of the environment, which weights decay."""
 
 from kerasblocks.training.environment import environment as environment
 from kerasblocks.training.run_directory import RunDirectory as RunDirectory
 from kerasblocks.training.run_directory import read_run_config as read_run_config
+from kerasblocks.training.weight_decay import exclude_vectors_from_weight_decay as exclude_vectors_from_weight_decay

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -50,15 +51,17 @@ class RunDirectory:
         """Claims the folder: removes an earlier run if that was asked for, then writes `config.json`."""
         self._check()
         if self.path.exists():
-            for entry in self.path.iterdir():
+            # config.json goes last: until then the folder is known as a run.
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == _CONFIG):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_json(_CONFIG, dict([_MARK]) | config)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Writes `content` as indented JSON to the file `name`."""
+        """Writes `content` as indented JSON to the file `name`; NaN and infinite numbers become null."""
         with self.writing(name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+            text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -97,6 +100,14 @@ class RunDirectory:
                 f"{self.path}: holds an earlier run. Choose another folder, or overwrite it "
                 "(overwrite=True, --overwrite)."
             )
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_run_config(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def test_records_options_versions_and_data(finished):
     folder, _ = finished
     config = json.loads((folder / "config.json").read_text())
     assert config["options"]["epochs"] == 2
+    assert config["options"]["backend"] == os.environ["KERAS_BACKEND"]
+    assert config["options"]["run_directory"] == str(folder)
     assert config["options"]["weight_decay"] == 0.3
     assert config["environment"]["backend"] == os.environ["KERAS_BACKEND"]
     assert len(config["data"]["fingerprint"]) == 64
@@ -126,17 +128,25 @@ def test_predicts_the_class_of_an_image_file(finished, tmp_path):
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1.0, abs=1e-3)
     assert inverted.stdout.splitlines()[1:] == plain.stdout.splitlines()[1:]
+    model = keras.saving.load_model(folder / "model.keras")
+    logits = keras.ops.convert_to_numpy(model(digit[None, ..., None].astype("float32") / 255))[0]
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert {name: float(value) for name, value in rows} == {
+        str(label): pytest.approx(value, abs=1e-3) for label, value in enumerate(expected)
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--learning-rte", "1"), "--learning-rte"),
-        (("--epochs", "0"), "epochs must be positive; got 0"),
-        (("--peak-learning-rate", "nan"), "peak_learning_rate must be positive; got nan"),
+        (("--epochs", "0"), "epochs must be positive and finite; got 0"),
+        (("--peak-learning-rate", "nan"), "peak_learning_rate must be positive and finite; got nan"),
         (("--warmup", "2"), "warmup must lie in 0..1"),
         (("--seed", "-1"), "must not be negative"),
         (("--variant", "1989"), "1989"),
+        (("--invert",), "invert has no effect without predict"),
+        (("--predict", "image.png", "--epochs", "3"), "epochs has no effect with predict"),
         (("--data", "no-such-folder"), "no-such-folder: no such folder or file"),
         (("--predict", "no-such-image.png", "--run-directory", "no-such-run"), "not a run directory"),
     ],
@@ -145,6 +155,6 @@ def test_predicts_the_class_of_an_image_file(finished, tmp_path):
 def test_bad_options_end_with_a_clear_error(arguments, message, tmp_path):
     result = lenet(*arguments, cwd=tmp_path)
     assert result.returncode != 0
-    assert message in " ".join((result.stderr + result.stdout).split())
+    assert message in " ".join((result.stderr + result.stdout).replace("│", " ").split())
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []

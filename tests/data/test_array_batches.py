@@ -159,11 +159,26 @@ def test_iterate_begins_anywhere(start):
     assert [x[:, 0].tolist() for x, _ in numbered().iterate(2, start)] == batches_of_epochs(2)[start:]
 
 
-def test_bytes_become_floats_from_0_to_1():
-    x = np.arange(256, dtype="uint8").reshape(4, 64)
+@pytest.mark.parametrize("shape", [(4, 8, 8), (4, 4, 8, 2)], ids=str)
+def test_images_of_bytes_become_floats_from_0_to_1(shape):
+    x = np.arange(256, dtype="uint8").reshape(shape)
     (batch,) = ArrayBatches(x, batch_size=4, shuffle=False).batch(0, 0)
     assert batch.dtype == np.float32
     np.testing.assert_array_equal(batch, x.astype("float32") / np.float32(255))
+
+
+@pytest.mark.parametrize("shape", [(256,), (4, 64)], ids=str)
+def test_bytes_that_are_no_images_stay_unchanged(shape):
+    x = np.arange(256, dtype="uint8").reshape(shape)
+    (batch,) = ArrayBatches(x, batch_size=256, shuffle=False).batch(0, 0)
+    assert batch.dtype == np.uint8
+    np.testing.assert_array_equal(batch, x)
+
+
+def test_predict_refuses_shuffled_batches():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="these are shuffled: make the ArrayBatches with shuffle=False"):
+        model.predict(ArrayBatches(np.ones((4, 1)), batch_size=2), verbose=0)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "float32", "float64", "bool"])
@@ -199,7 +214,7 @@ def test_a_batch_has_the_parts_that_were_given(y, weights, parts):
     ids=["dict", "tuple", "list", "nested"],
 )
 def test_nested_arrays_keep_their_structure(nest):
-    a, b = np.arange(5), np.arange(5, dtype="uint8")
+    a, b = np.arange(5), np.arange(5, dtype="uint8").reshape(5, 1, 1)
     x, y, weights = ArrayBatches(nest(a, b), nest(b, a), nest(a, a), batch_size=3, seed=1).batch(2, 0)
     rows = order(5, 1, 2)[:3]
     spread = (b[rows] / np.float32(255)).astype("float32")

@@ -220,5 +220,5 @@ def test_bad_arguments_are_refused_before_the_file_is_looked_for(tmp_path):
 def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.png", GREY)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r'Decoding images needs Pillow\. .* pip install "kerasblocks\[apps\]"'):
+    with pytest.raises(ImportError, match=r"Decoding images needs Pillow\. .* pip install pillow"):
         load_image(path)

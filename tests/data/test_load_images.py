@@ -72,7 +72,7 @@ def test_the_digits_are_always_the_same():
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'digits need scikit-learn\. .* pip install "kerasblocks\[apps\]"'):
+    with pytest.raises(ImportError, match=r"digits need scikit-learn\. .* pip install scikit-learn"):
         load_images("digits")
 
 
@@ -273,7 +273,7 @@ def test_bad_arguments_are_refused_before_the_source_is_looked_for(kwargs):
 
 def test_resizing_without_pillow_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r'Resizing images needs Pillow\. .* pip install "kerasblocks\[apps\]"'):
+    with pytest.raises(ImportError, match=r"Resizing images needs Pillow\. .* pip install pillow"):
         load_images("digits", image_size=16)
 
 

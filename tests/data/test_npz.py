@@ -126,7 +126,9 @@ def test_an_archive_without_arrays_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["x_train", "y_test", "class_names"])
 def test_pickled_objects_are_refused(tmp_path, name):
     path = write(tmp_path / "a.npz", **{name: np.array([1, "a", None], dtype=object)})
-    with refused(path, rf"array {name} cannot be read \(.*\)\. Arrays of Python objects \(pickled\) are refused"):
+    with refused(
+        path, rf"array {name} cannot be read \(it is an array of Python objects \(pickled\), which are refused"
+    ):
         load_images(path)
 
 
@@ -265,4 +267,17 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_pat
     path = write(tmp_path / "a.npz")
     replace_member(path, "x_train.npy", header((10**14, 5, 4)) + bytes(100))
     with refused(path, ".*x_train"):
+        load_images(path)
+
+
+def test_bytes_after_an_array_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    arrays = {"x_train": np.zeros((2, 4, 4), "uint8"), "y_train": np.array([0, 1])}
+    arrays |= {"x_test": arrays["x_train"], "y_test": arrays["y_train"]}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array)
+            archive.writestr(f"{name}.npy", content.getvalue() + (b"more" if name == "y_test" else b""))
+    with pytest.raises(ValueError, match=r"a\.npz: array y_test cannot be read \(more bytes follow"):
         load_images(path)

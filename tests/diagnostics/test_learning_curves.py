@@ -36,5 +36,5 @@ def test_bad_histories_are_refused(history, tmp_path):
 
 def test_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'matplotlib\. Install it with: pip install "kerasblocks\[apps\]"'):
+    with pytest.raises(ImportError, match=r"matplotlib\. Install it with: pip install matplotlib"):
         plot_learning_curves({"loss": [1.0]}, tmp_path / "curves.png")

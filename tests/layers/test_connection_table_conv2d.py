@@ -76,6 +76,15 @@ def test_the_full_table_is_a_convolution(padding):
     assert ours.compute_output_shape(x.shape) == theirs.compute_output_shape(x.shape)
 
 
+def test_starts_with_the_spread_of_the_convolution_with_as_many_inputs():
+    ours = ConnectionTableConv2D([list(range(64))] * 64, 3)
+    theirs = keras.layers.Conv2D(64, 3)
+    ours.build((None, 8, 8, 64))
+    theirs.build((None, 8, 8, 64))
+    spread = keras.ops.convert_to_numpy(ours.kernel).std()
+    assert spread == pytest.approx(keras.ops.convert_to_numpy(theirs.kernel).std(), rel=0.02)
+
+
 def test_channels_first_is_the_transposed_layer():
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow convolves channels_first images on a GPU only.")
@@ -104,19 +113,22 @@ def test_keeps_the_layer_contract(tmp_path, options):
         ([], "at least one output map"),
         ([[0], []], r"connections\[1\] must list different input maps"),
         ([[0, 0]], r"connections\[0\] must list different input maps"),
-        ([[-1]], "integers from 0; got"),
-        ([["0"]], "integers from 0; got"),
+        ([[-1]], r"every entry of connections\[0\] must be an integer of at least 0; got -1"),
+        ([["0"]], r"every entry of connections\[0\] must be an integer of at least 0; got '0'"),
+        ([[True]], r"every entry of connections\[0\] must be an integer of at least 0; got True"),
+        ([0, 1], r"connections\[0\] must list different input maps; got 0"),
+        (3, "at least one output map; got 3"),
     ],
-    ids=["empty", "no inputs", "twice", "negative", "string"],
+    ids=["empty", "no inputs", "twice", "negative", "string", "bool", "flat", "number"],
 )
 def test_bad_tables_are_refused(connections, message):
     with pytest.raises(ValueError, match=message):
         ConnectionTableConv2D(connections, 3)
 
 
-@pytest.mark.parametrize("kernel_size", [0, (3,), (3, 0), "3"])
+@pytest.mark.parametrize("kernel_size", [0, (3,), (3, 0), "3", True])
 def test_bad_kernel_sizes_are_refused(kernel_size):
-    with pytest.raises(ValueError, match="kernel_size must be a positive integer or two of them"):
+    with pytest.raises(ValueError, match="kernel_size must be an integer of at least 1"):
         ConnectionTableConv2D(TABLE, kernel_size)
 
 

@@ -63,9 +63,27 @@ def test_keeps_the_layer_contract(tmp_path):
     check_layer_contract(lambda **kwargs: Subsampling2D(2, activation=scaled_tanh, **kwargs), x, tmp_path)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_sums_do_not_overflow(dtype):
+    value = {"uint8": 200, "float16": 40000}[dtype]
+    output = Subsampling2D(2, dtype="mixed_float16")(np.full((1, 4, 4, 1), value, dtype))
+    assert keras.ops.convert_to_numpy(output).ravel().tolist() == [value] * 4
+
+
+def test_weights_are_applied_in_float32():
+    layer = Subsampling2D(1, dtype="mixed_bfloat16")
+    layer.build((1, 1, 1, 1))
+    layer.set_weights([np.array([1.001], "float32"), np.array([0.0], "float32")])
+    output = layer(np.full((1, 1, 1, 1), 1000.0, "float32"))
+    assert float(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32")).item()) == 1000.0
+    layer.set_weights([np.array([1.003], "float32"), np.array([0.0], "float32")])
+    output = layer(np.full((1, 1, 1, 1), 1000.0, "float32"))
+    assert float(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32")).item()) == 1004.0
+
+
 @pytest.mark.parametrize("pool_size", [0, -1, 2.0, "2", True])
 def test_bad_pool_sizes_are_refused(pool_size):
-    with pytest.raises(ValueError, match="pool_size must be a positive integer"):
+    with pytest.raises(ValueError, match="pool_size must be an integer of at least 1"):
         Subsampling2D(pool_size)
 
 

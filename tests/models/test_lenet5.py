@@ -107,12 +107,12 @@ def test_one_seed_gives_one_set_of_weights(variant):
     [
         ({"variant": "1989"}, "variant must be one of 'modern', '1998'; got '1989'"),
         ({"input_shape": (32, 32)}, r"input_shape must be \(height, width, channels\)"),
-        ({"input_shape": (None, 32, 1)}, r"input_shape must be \(height, width, channels\)"),
+        ({"input_shape": (None, 32, 1)}, "every entry of input_shape must be an integer of at least 1; got None"),
         ({"input_shape": (15, 32, 1)}, "at least 16 high and wide"),
         ({"num_classes": 1}, "num_classes must be an integer of at least 2; got 1"),
         ({"num_classes": 2.0}, "num_classes must be an integer of at least 2; got 2.0"),
-        ({"seed": -1}, "seed must be a non-negative integer or None; got -1"),
-        ({"seed": 0.5}, "seed must be a non-negative integer or None; got 0.5"),
+        ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
+        ({"seed": 0.5}, "seed must be an integer of at least 0; got 0.5"),
     ],
     ids=str,
 )

@@ -8,6 +8,7 @@ import keras
 
 from kerasblocks.data import ArrayBatches, load_images
 from kerasblocks.models import lenet5
+from kerasblocks.training import exclude_vectors_from_weight_decay
 
 STEPS, BATCH_SIZE = 20, 32
 
@@ -24,7 +25,7 @@ def compiled(variant):
     model = lenet5(variant=variant, seed=0)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, STEPS - 2, warmup_target=0.005, warmup_steps=2)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.3)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    exclude_vectors_from_weight_decay(optimizer, model.trainable_variables)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 

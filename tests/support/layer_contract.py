@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from gradients import assert_close
 from keras.src import testing
 
 
@@ -28,21 +29,36 @@ def check_layer_contract(make: Callable[..., keras.layers.Layer], x: np.ndarray,
     expected = keras.ops.convert_to_numpy(model(x))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded(x)), expected)
 
-    for policy in ("mixed_float16", "mixed_bfloat16"):
-        typed = make(dtype=policy)
-        output = typed(x)
-        assert keras.backend.standardize_dtype(output.dtype) == policy.removeprefix("mixed_")
-        assert all(variable.dtype == "float32" for variable in typed.variables)
-        assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))).all()
+    _check_half_precision(make, layer, x, "float16", 2**-9)
+    _check_half_precision(make, layer, x, "bfloat16", 2**-6)
+    whole = np.round(x * 3).astype("int32")
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(layer(whole)), keras.ops.convert_to_numpy(layer(whole.astype("float32"))), rtol=1e-6
+    )
 
     _run_keras_harness(make, x, eager)
+
+
+def _check_half_precision(
+    make: Callable[..., keras.layers.Layer], layer: keras.layers.Layer, x: np.ndarray, dtype: str, tolerance: float
+) -> None:
+    typed = make(dtype=f"mixed_{dtype}")
+    typed.build(x.shape)
+    typed.set_weights(layer.get_weights())
+    rounded = keras.ops.cast(x, dtype)
+    output = typed(rounded)
+    assert keras.backend.standardize_dtype(output.dtype) == dtype
+    assert all(variable.dtype == "float32" for variable in typed.variables)
+    expected = keras.ops.convert_to_numpy(layer(keras.ops.cast(rounded, "float32")))
+    assert_close(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32")), expected, tolerance)
 
 
 def _run_keras_harness(make: Callable[..., keras.layers.Layer], x: np.ndarray, eager: np.ndarray) -> None:
     layer = make()
     layer.build(x.shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The harness fits a generator with shuffle=True, which Keras warns of.
+        # The harness passes shuffle=True with a generator, and fits layers that have nothing to train.
+        warnings.filterwarnings("ignore", "`shuffle=True` was passed|The model does not have any trainable weights")
         testing.TestCase().run_layer_test(
             type(layer),
             init_kwargs={key: value for key, value in make().get_config().items() if key not in ("name", "dtype")},

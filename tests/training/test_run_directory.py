@@ -1,3 +1,8 @@
+import json
+import math
+import shutil
+from pathlib import Path
+
 import pytest
 
 from kerasblocks.training import RunDirectory, read_run_config
@@ -20,10 +25,10 @@ def test_looking_makes_nothing(tmp_path):
     assert files(tmp_path) == []
 
 
-def test_start_claims_a_missing_or_empty_folder(tmp_path):
-    for folder in (tmp_path, tmp_path / "a" / "b"):
-        RunDirectory(folder).start({"epochs": 3})
-        assert read_run_config(folder)["epochs"] == 3
+@pytest.mark.parametrize("folder", [".", "a/b"], ids=["empty", "missing"])
+def test_start_claims_a_folder(tmp_path, folder):
+    RunDirectory(tmp_path / folder).start({"epochs": 3})
+    assert read_run_config(tmp_path / folder)["epochs"] == 3
 
 
 def test_an_earlier_run_is_refused(tmp_path):
@@ -63,6 +68,22 @@ def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="must be a folder; this is a file"):
         RunDirectory(tmp_path / "file")
+
+
+def test_overwriting_keeps_the_mark_to_the_last(tmp_path, monkeypatch):
+    finished_run(tmp_path)
+    removed = []
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: removed.append(self.name))
+    monkeypatch.setattr(shutil, "rmtree", lambda path: removed.append(path.name))
+    RunDirectory(tmp_path, overwrite=True).start({})
+    assert set(removed[:2]) == {"events", "metrics.json"}
+    assert removed[2] == "config.json"
+
+
+def test_numbers_that_json_has_not_become_null(tmp_path):
+    run = finished_run(tmp_path)
+    run.write_json("metrics.json", {"loss": math.nan, "curve": [1.0, math.inf], "n": 1})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": None, "curve": [1.0, None], "n": 1}
 
 
 def test_a_failed_write_keeps_the_earlier_file(tmp_path):
