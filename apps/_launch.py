@@ -22,7 +22,7 @@ def choose_backend(requested: Backend | None) -> Backend:
     """
     if "keras" in sys.modules:
         raise RuntimeError("choose_backend must come before Keras is imported.")
-    wanted = requested or os.environ.get("KERAS_BACKEND")
+    wanted = requested or os.environ.get("KERAS_BACKEND") or None
     if wanted is None:
         installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
         if not installed:

@@ -14,6 +14,7 @@ import datetime
 import math
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,8 +67,10 @@ class Config:
                 raise ValueError(f"{name} must be positive and finite; got {value}.")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup must lie in 0..1, a part of all steps; got {self.warmup}.")
-        if not 0 <= self.weight_decay < math.inf or self.seed < 0:
-            raise ValueError(f"weight_decay and seed must not be negative; got {self.weight_decay} and {self.seed}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must lie in 0..infinity; got {self.weight_decay}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie in 0..{2**32 - 1}; got {self.seed}.")
         of_training = {"data", "variant", "epochs", "batch_size", "peak_learning_rate", "warmup", "weight_decay"}
         of_training |= {"seed", "precision", "overwrite", "limit"}
         for field in dataclasses.fields(self):
@@ -145,10 +148,12 @@ def train(config: Config) -> None:
         train_batches,
         epochs=config.epochs,
         validation_data=test_batches,
-        callbacks=[RunHistory(run), TensorBoardScalars(run.path / "events")],
+        callbacks=[RunHistory(run), TensorBoardScalars(run.path / "events"), keras.callbacks.TerminateOnNaN()],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     seconds = time.perf_counter() - start
+    if not np.isfinite(history.history["loss"][-1]):
+        sys.exit(f"error: the loss is no longer finite; try a lower --peak-learning-rate. See {run.path}")
 
     # Report.
     train_loss, train_accuracy = model.evaluate(ordered_train, verbose=0)
@@ -182,7 +187,9 @@ def predict(config: Config, image_file: Path) -> None:
 
     with user_errors():
         directory = config.run_directory or newest_run()
-        facts = read_run_config(directory)["data"]
+        facts = read_run_config(directory).get("data", {})
+        if not {"image_shape", "class_names"} <= set(facts) or not zipfile.is_zipfile(directory / "model.keras"):
+            raise ValueError(f"{directory}: no finished run of this app: its model or configuration is not whole.")
         height, width, channels = facts["image_shape"]
         image = load_image(image_file, image_size=(height, width), channels=channels)
         model = keras.saving.load_model(directory / "model.keras")
@@ -197,7 +204,7 @@ def predict(config: Config, image_file: Path) -> None:
 
 def newest_run() -> Path:
     """Returns the folder of the newest run that has a trained model, among those named by default."""
-    models = sorted(Path("runs").glob("lenet-*/model.keras"))
+    models = sorted(Path("runs").glob("lenet-*/model.keras"), key=lambda model: model.stat().st_mtime)
     if not models:
         raise FileNotFoundError("runs: no trained model here. Train one first, or name a run with --run-directory.")
     return models[-1].parent
@@ -208,10 +215,11 @@ def main() -> None:
     with user_errors():
         config = tyro.cli(Config, description=__doc__)
     config = dataclasses.replace(config, backend=choose_backend(config.backend))
-    if config.predict:
-        predict(config, config.predict)
-    else:
-        train(config)
+    try:
+        predict(config, config.predict) if config.predict else train(config)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the run is not finished: --overwrite starts it again", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

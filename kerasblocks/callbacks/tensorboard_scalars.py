@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class TensorBoardScalars(keras.callbacks.Callback):
@@ -21,6 +22,8 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
     Raises:
         ImportError: tensorboardX is not installed.
+        OSError: the folder cannot be made (when training begins).
+        ValueError: a log entry is not a single number.
 
     Example:
 
@@ -47,7 +50,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
             raise ImportError(
                 "TensorBoardScalars needs tensorboardX. Install it with: pip install tensorboardX"
             ) from error
-        self.log_dir = Path(log_dir)
+        self.log_dir = Path(log_dir).absolute()
         # Not tensorboardX.SummaryWriter: its thread may hold events back after flush(), and two writers made in
         # one second share a file name.
         self._events_writer, self._event, self._scalar = EventsWriter, Event, scalar
@@ -55,13 +58,17 @@ class TensorBoardScalars(keras.callbacks.Callback):
         weakref.finalize(self, _close, self._writers)  # When fit raises, Keras never calls on_train_end.
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes what a fit that raised has left open."""
+        """Closes what a fit that raised has left open, and makes the folder before any work is done."""
         _close(self._writers)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes and flushes one point a log entry."""
         for name, value in (logs or {}).items():
-            summary = self._scalar(f"epoch_{name.removeprefix('val_')}", float(value))
+            number = np.asarray(value)
+            if number.size != 1 or number.dtype.kind not in "biuf":
+                raise ValueError(f"TensorBoardScalars writes single numbers; the log entry {name!r} is {value!r}.")
+            summary = self._scalar(f"epoch_{name.removeprefix('val_')}", float(number.item()))
             event = self._event(wall_time=time.time(), step=epoch, summary=summary)
             self._writer("validation" if name.startswith("val_") else "train").write_event(event)
         for writer in self._writers.values():

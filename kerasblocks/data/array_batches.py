@@ -22,7 +22,8 @@ class ArrayBatches(keras.utils.PyDataset):
 
     In `fit` the epoch is the one that `fit` itself counts (`initial_epoch` included), and the order
     is held also under `fit`'s default `shuffle=True`, which would permute the batches with Python's
-    global generator. In a loop of your own, call `batch(epoch, index)`, or set `batches.epoch`.
+    global generator. One object serves one `fit` at a time, for it holds that one's epoch; make
+    another for another. In a loop of your own, call `batch(epoch, index)`, or set `batches.epoch`.
 
     Images stay `uint8` in memory: `uint8` inputs of rank 3 or more, `(samples, height, width, ...)`,
     are handed out as `float32` divided by 255. All other inputs, and `y` and `sample_weight`, are

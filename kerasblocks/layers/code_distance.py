@@ -1,6 +1,6 @@
 """Class scores as negative distances to fixed codes, as LeNet-5 had them; Keras has no such output layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -65,7 +65,7 @@ class CodeDistance(keras.layers.Layer):
 
 
 def _check_codes(codes: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(codes) if isinstance(codes, Sequence) else ()
+    found = tuple(codes) if isinstance(codes, Iterable) and not isinstance(codes, str) else ()
     if not found or not all(isinstance(code, str) and code and set(code) <= {"#", "."} for code in found):
         raise ValueError(f"codes must be one or more strings of '#' (+1) and '.' (-1); got {str(codes)[:80]}.")
     if len({len(code) for code in found}) != 1:

@@ -1,7 +1,7 @@
 """Convolution between the pairs of maps that a table names; Keras has full and grouped convolution only."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -41,7 +41,8 @@ class ConnectionTableConv2D(keras.layers.Layer):
 
     Raises:
         ValueError: an empty table, an output map without inputs or with one twice, an index that
-            is negative or beyond the input's channels, or inputs that are not of rank 4.
+            is negative or beyond the input's channels, inputs that are not of rank 4 or, with
+            `"valid"` padding, smaller than the patch.
 
     Source: layer C3 of LeNet-5: LeCun et al., "Gradient-based learning applied to document
     recognition", Proc. IEEE 86(11), 1998, section II.B.
@@ -100,6 +101,7 @@ class ConnectionTableConv2D(keras.layers.Layer):
                 f"connections name input map {largest}, so the input needs at least {largest + 1} channels; "
                 f"got input shape {tuple(input_shape)}."
             )
+        self.compute_output_shape(input_shape)
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
         count = sum(len(inputs) for inputs in self.connections)
         # Position of every pair (input map, output map) in the kernel; pairs not connected point at a zero patch.
@@ -117,6 +119,7 @@ class ConnectionTableConv2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
+        self.compute_output_shape(inputs.shape)  # refuses inputs that are too small
         patches = ops.convert_to_tensor(self.kernel)
         patches = ops.pad(patches, [[0, 0], [0, 0], [0, 1]])
         kernel = ops.take(patches, self._positions.reshape(-1), axis=-1)
@@ -132,6 +135,11 @@ class ConnectionTableConv2D(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         spatial = input_shape[1:3] if self._channel_axis == -1 else input_shape[2:4]
         if self.padding == "valid":
+            if any(side is not None and side < kernel for side, kernel in zip(spatial, self.kernel_size, strict=True)):
+                raise ValueError(
+                    f"The input must be at least as high and wide as kernel_size={self.kernel_size}; "
+                    f"got input shape {tuple(input_shape)}."
+                )
             spatial = tuple(
                 side if side is None else side - kernel + 1
                 for side, kernel in zip(spatial, self.kernel_size, strict=True)
@@ -158,13 +166,14 @@ class ConnectionTableConv2D(keras.layers.Layer):
 
 
 def _check_table(connections: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    if not isinstance(connections, Sequence) or not connections:
+    if not isinstance(connections, Iterable) or not (outputs := list(connections)):
         raise ValueError(f"connections must list at least one output map; got {connections!r}.")
     table = []
-    for output, inputs in enumerate(connections):
-        if not isinstance(inputs, Sequence) or not inputs or len(set(inputs)) != len(inputs):
+    for output, inputs in enumerate(outputs):
+        seen = list(inputs) if isinstance(inputs, Iterable) else []
+        if not seen or len(set(seen)) != len(seen):
             raise ValueError(f"connections[{output}] must list different input maps; got {inputs!r}.")
-        table.append(tuple(as_integer(f"every entry of connections[{output}]", i, least=0) for i in inputs))
+        table.append(tuple(as_integer(f"every entry of connections[{output}]", i, least=0) for i in seen))
     return tuple(table)
 
 

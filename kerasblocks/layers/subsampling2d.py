@@ -13,9 +13,9 @@ class Subsampling2D(keras.layers.Layer):
 
     out[..., c] = activation(coefficient[c] · Σ_{patch} in[..., c] + bias[c])
 
-    Rows and columns that do not fill a patch are left out, as in pooling with `"valid"` padding. The
-    sum, the coefficient and the bias are float32 under every precision policy; the result is cast to
-    the compute dtype.
+    Rows and columns that do not fill a patch are left out, as in pooling with `"valid"` padding. All
+    is computed in float32 or better under every precision policy; the result is cast to the compute
+    dtype.
 
     Args:
         pool_size: side of the square patch, which is also the stride.
@@ -87,11 +87,13 @@ class Subsampling2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
-        inputs = ops.cast(inputs, self.variable_dtype)
+        self.compute_output_shape(inputs.shape)  # refuses inputs that are too small
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        inputs = ops.cast(inputs, dtype)
         means = ops.average_pool(inputs, self.pool_size, strides=self.pool_size, data_format=self.data_format)
         shape = (1, -1, 1, 1) if self._channel_axis == 1 else (1, 1, 1, -1)
-        coefficient = ops.reshape(self.coefficient, shape) * self.pool_size**2
-        outputs = self.activation(means * coefficient + ops.reshape(self.bias, shape))
+        coefficient = ops.reshape(ops.cast(self.coefficient, dtype), shape) * self.pool_size**2
+        outputs = self.activation(means * coefficient + ops.reshape(ops.cast(self.bias, dtype), shape))
         return ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -19,10 +19,12 @@ def draw_weights(model: keras.Model, seed: int) -> None:
     Raises:
         ValueError: a weight whose initializer is not known.
     """
-    position = 0
+    init, position = keras.initializers, 0
     for layer in model._flatten_layers(include_self=False):
         for variable in layer._trainable_variables + layer._non_trainable_variables:
             initializer = getattr(layer, f"{variable.name}_initializer", None)
+            if isinstance(layer, keras.layers.EinsumDense) and isinstance(initializer, init.VarianceScaling):
+                initializer = None  # Keras derives its fans from the equation and keeps them to itself.
             rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, position])))
             try:
                 value = _draw(initializer, tuple(variable.shape), rng)

@@ -15,8 +15,8 @@ def environment() -> dict[str, Any]:
 
     Returns:
         A dict with `python`, `platform`, `kerasblocks`, `keras`, `numpy` (versions as strings),
-        `backend` (`"tensorflow"`, `"jax"` or `"torch"`), `backend_version` and `devices` (the names
-        the backend gives to the devices it sees, accelerators first).
+        `backend` (`"tensorflow"`, `"jax"` or `"torch"`), `backend_version` and `devices` (the kinds
+        of the devices that the backend sees, accelerators first, `"cpu"` for a CPU).
 
     Example:
 
@@ -43,12 +43,12 @@ def _tensorflow_devices(tf: Any) -> list[str]:
     found = []
     for device in tf.config.list_physical_devices():
         details = tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}
-        found.append(details.get("device_name", device.name))
-    return sorted(found, key=lambda name: "CPU" in name)
+        found.append(details.get("device_name", device.device_type.lower()))
+    return sorted(found, key=lambda name: name == "cpu")
 
 
 def _jax_devices(jax: Any) -> list[str]:
-    return [f"{device.device_kind} ({device})" for device in jax.devices()]
+    return [device.device_kind for device in jax.devices()]
 
 
 def _torch_devices(torch: Any) -> list[str]:

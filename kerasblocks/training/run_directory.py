@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,48 +44,77 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._overwrite = overwrite
         self._check()
 
     def start(self, config: dict[str, Any]) -> None:
-        """Claims the folder: removes an earlier run if that was asked for, then writes `config.json`."""
+        """Claims the folder: removes an earlier run if that was asked for, then writes `config.json`.
+
+        Raises:
+            FileExistsError: the folder has been taken since this object was made.
+            TypeError: `config` holds something that JSON has not; nothing is removed then.
+        """
+        text = _as_json(config | dict([_MARK]))
         self._check()
-        if self.path.exists():
+        if self._overwrite and self.path.exists():
             # config.json goes last: until then the folder is known as a run.
             for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == _CONFIG):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json(_CONFIG, dict([_MARK]) | config)
+        with self._temporary(_CONFIG) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            _flush(temporary)
+            try:
+                os.link(temporary, self.path / _CONFIG)  # Unlike a rename, fails if another process was faster.
+            except FileExistsError:
+                raise FileExistsError(f"{self.path}: another process has just started a run here.") from None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes `content` as indented JSON to the file `name`; NaN and infinite numbers become null."""
         with self.writing(name) as temporary:
-            text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(_as_json(content), encoding="utf-8")
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Gives a temporary path to write to; on success it is flushed and becomes the file `name`.
+        """Gives a temporary path to write a file to; on success it is flushed and becomes the file `name`.
 
         On error the temporary file is removed and an earlier file of that name stays as it was. The
         temporary path keeps the suffix of `name`, for writers that choose the format by it.
+
+        Raises:
+            ValueError: `name` is not a plain file name, or no file was written.
+            FileNotFoundError: the run was not started.
         """
-        target = self.path / name
-        temporary = target.with_name(f".writing-{os.getpid()}-{target.name}")
+        if not name or Path(name).name != name:
+            raise ValueError(f"A run's file must have a plain name, without folders; got {name!r}.")
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"{self.path}: the run was not started; call start() first.")
+        with self._temporary(name) as temporary:
+            yield temporary
+            if not temporary.is_file():
+                raise ValueError(f"{name}: a file must be written to the path that writing() gives; there is none.")
+            _flush(temporary)
+            temporary.replace(self.path / name)
+
+    @contextlib.contextmanager
+    def _temporary(self, name: str) -> Iterator[Path]:
+        temporary = self.path / f".writing-{uuid.uuid4().hex}-{name}"
         try:
             yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
         finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
             temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
+        parent = next(folder for folder in (self.path, *self.path.parents) if os.path.lexists(folder))
+        if not parent.is_dir():
+            raise FileExistsError(
+                f"{self.path}: a run directory must be a folder; {parent} is a file or a broken link."
+            )
         if not self.path.exists():
             return
-        if not self.path.is_dir():
-            raise FileExistsError(f"{self.path}: a run directory must be a folder; this is a file.")
         entries = sorted(entry.name for entry in self.path.iterdir())
         if not entries:
             return
@@ -100,6 +130,15 @@ class RunDirectory:
                 f"{self.path}: holds an earlier run. Choose another folder, or overwrite it "
                 "(overwrite=True, --overwrite)."
             )
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
 
 
 def _without_nan(content: Any) -> Any:
@@ -131,7 +170,7 @@ def read_run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: not a run directory, it has no {_CONFIG}.")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not valid JSON ({error}).") from error
     if not isinstance(config, dict) or config.get(_MARK[0]) != _MARK[1]:
         raise ValueError(f"{file}: not the configuration of a run: {_MARK[0]!r} must be {_MARK[1]}.")

@@ -143,7 +143,7 @@ def test_predicts_the_class_of_an_image_file(finished, tmp_path):
         (("--epochs", "0"), "epochs must be positive and finite; got 0"),
         (("--peak-learning-rate", "nan"), "peak_learning_rate must be positive and finite; got nan"),
         (("--warmup", "2"), "warmup must lie in 0..1"),
-        (("--seed", "-1"), "must not be negative"),
+        (("--seed", "-1"), "seed must lie in 0..4294967295; got -1"),
         (("--variant", "1989"), "1989"),
         (("--invert",), "invert has no effect without predict"),
         (("--predict", "image.png", "--epochs", "3"), "epochs has no effect with predict"),
@@ -158,3 +158,18 @@ def test_bad_options_end_with_a_clear_error(arguments, message, tmp_path):
     assert message in " ".join((result.stderr + result.stdout).replace("│", " ").split())
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_run_cannot_predict(tmp_path):
+    RunDirectory(tmp_path / "run").start({"data": {"image_shape": [32, 32, 1], "class_names": ["a", "b"]}})
+    result = lenet("--predict", "image.png", "--run-directory", tmp_path / "run")
+    assert result.returncode == 1
+    assert "no finished run of this app" in result.stderr
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_an_error(tmp_path):
+    quick = ("--epochs", "2", "--limit", "100", "--run-directory", tmp_path / "run")
+    result = lenet(*quick, "--peak-learning-rate", "1e30")
+    assert result.returncode == 1
+    assert "the loss is no longer finite" in result.stderr
+    assert not (tmp_path / "run" / "model.keras").exists()

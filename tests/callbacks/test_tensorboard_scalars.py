@@ -57,6 +57,18 @@ def test_epochs_before_an_error_are_whole_on_disk(tmp_path):
     assert len(read_scalars(tmp_path / "train")) == 1
 
 
+def test_an_unusable_folder_ends_the_fit_before_it_begins(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        fit(tmp_path / "file" / "events", epochs=1)
+
+
+@pytest.mark.parametrize("value", [None, "text", np.ones(2)], ids=["none", "text", "vector"])
+def test_entries_that_are_no_numbers_are_named(tmp_path, value):
+    with pytest.raises(ValueError, match="writes single numbers; the log entry 'odd' is"):
+        TensorBoardScalars(tmp_path).on_epoch_end(0, {"odd": value})
+
+
 def test_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
     with pytest.raises(ImportError, match=r"tensorboardX\. Install it with: pip install tensorboardX"):

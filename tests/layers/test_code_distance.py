@@ -43,10 +43,11 @@ def test_has_nothing_to_train():
         ([""], "strings of '#'"),
         ([[1, -1]], "strings of '#'"),
         (5, "strings of '#'"),
+        ("#.", "strings of '#'"),
         (["##", "#"], r"one length; got lengths \[1, 2\]"),
         (["##", "##"], "differ from each other"),
     ],
-    ids=["none", "other character", "empty", "not strings", "number", "lengths", "equal"],
+    ids=["none", "other character", "empty", "not strings", "number", "one string", "lengths", "equal"],
 )
 def test_bad_codes_are_refused(codes, message):
     with pytest.raises(ValueError, match=message):

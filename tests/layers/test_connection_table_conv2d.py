@@ -144,6 +144,19 @@ def test_too_few_channels_are_refused(channels):
         ConnectionTableConv2D(TABLE, 3).build((None, 8, 8, channels))
 
 
+def test_arrays_are_tables():
+    assert ConnectionTableConv2D(np.array([[0, 1], [1, 2]]), 3).connections == ((0, 1), (1, 2))
+
+
+def test_inputs_smaller_than_the_patch_are_refused():
+    layer = ConnectionTableConv2D([[0]], 3, data_format="channels_last")
+    with pytest.raises(ValueError, match=r"at least as high and wide as kernel_size=\(3, 3\)"):
+        layer(keras.Input((2, 5, 1)))
+    layer.build((None, None, None, 1))
+    with pytest.raises(ValueError, match=r"got input shape \(1, 5, 2, 1\)"):
+        layer(keras.ops.ones((1, 5, 2, 1)))
+
+
 def test_inputs_of_another_rank_are_refused():
     with pytest.raises(ValueError, match="expected ndim=4, found ndim=2"):
         ConnectionTableConv2D(TABLE, 3)(keras.ops.ones((4, 3)))

@@ -70,6 +70,20 @@ def test_sums_do_not_overflow(dtype):
     assert keras.ops.convert_to_numpy(output).ravel().tolist() == [value] * 4
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sums_keep_their_digits_under_pure_half_precision(dtype):
+    x = keras.ops.full((1, 32, 32, 1), 0.75, dtype=dtype)
+    output = keras.ops.cast(Subsampling2D(32, dtype=dtype)(x), "float32")
+    assert keras.ops.convert_to_numpy(output).ravel().tolist() == [0.75]
+
+
+def test_inputs_that_are_too_small_are_refused_after_build_too():
+    layer = Subsampling2D(2, data_format="channels_last")
+    layer.build((None, None, None, 1))
+    with pytest.raises(ValueError, match="at least pool_size=2 high and wide"):
+        layer(keras.ops.ones((1, 1, 4, 1)))
+
+
 def test_weights_are_applied_in_float32():
     layer = Subsampling2D(1, dtype="mixed_bfloat16")
     layer.build((1, 1, 1, 1))

@@ -12,7 +12,7 @@ TRUNCATED = [0.1257302165031433, -0.13210485875606537, 0.6404226422309875]
 
 
 def drawn(initializer, shape):
-    layer = keras.layers.EinsumDense("ab,bc->ac", (shape[1],), kernel_initializer=initializer)
+    layer = keras.layers.Dense(shape[1], kernel_initializer=initializer)
     model = keras.Sequential([keras.Input((shape[0],)), layer])
     draw_weights(model, 0)
     return keras.ops.convert_to_numpy(layer.kernel)
@@ -67,3 +67,9 @@ def test_the_bits_do_not_change_between_versions(initializer, values):
 def test_an_unknown_distribution_is_named():
     with pytest.raises(ValueError, match=r"kernel.*kernel_initializer is .*whose distribution is not known here"):
         drawn(lambda shape, dtype=None: keras.ops.ones(shape, dtype), (3, 2))
+
+
+def test_fans_that_keras_keeps_to_itself_are_not_guessed():
+    layer = keras.layers.EinsumDense("abc,cde->abde", (None, 8, 16))
+    with pytest.raises(ValueError, match="kernel_initializer is None, whose distribution is not known here"):
+        draw_weights(keras.Sequential([keras.Input((5, 64)), layer]), 0)

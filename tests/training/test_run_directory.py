@@ -1,7 +1,6 @@
 import json
 import math
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -66,18 +65,93 @@ def test_a_folder_of_other_files_is_refused_even_to_overwrite(tmp_path, config):
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileExistsError, match="must be a folder; this is a file"):
+    with pytest.raises(FileExistsError, match=r"must be a folder; .*file is a file"):
         RunDirectory(tmp_path / "file")
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=r"must be a folder; .*file is a file"):
+        RunDirectory(tmp_path / "file" / "run")
+
+
+def test_a_configuration_that_json_has_not_removes_nothing(tmp_path):
+    finished_run(tmp_path)
+    with pytest.raises(TypeError, match="object is not JSON serializable"):
+        RunDirectory(tmp_path, overwrite=True).start({"model": object()})
+    assert files(tmp_path) == ["config.json", "events", "metrics.json"]
+
+
+def test_the_configuration_cannot_take_the_mark(tmp_path):
+    RunDirectory(tmp_path).start({"run_format": 7})
+    assert read_run_config(tmp_path)["run_format"] == 1
+
+
+def test_the_faster_of_two_processes_has_the_folder(tmp_path, monkeypatch):
+    late = RunDirectory(tmp_path)
+    monkeypatch.setattr(RunDirectory, "_check", lambda self: None)
+    finished_run(tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(FileExistsError, match="another process has just started a run here"):
+        late.start({"late": True})
+    assert (tmp_path / "config.json").read_text() == before
+    assert files(tmp_path) == ["config.json", "events", "metrics.json"]
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = RunDirectory("run")
+    run.start({})
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    run.write_json("metrics.json", {})
+    assert files(tmp_path / "run") == ["config.json", "metrics.json"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "sub/x", "", "."], ids=str)
+def test_names_with_folders_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="must have a plain name, without folders"):
+        finished_run(tmp_path).write_json(name, {})
+
+
+def test_writing_before_the_start_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the run was not started"):
+        RunDirectory(tmp_path / "run").write_json("metrics.json", {})
+
+
+@pytest.mark.parametrize("write", [lambda path: None, lambda path: path.mkdir()], ids=["nothing", "a folder"])
+def test_writing_no_file_is_refused_and_leaves_nothing(tmp_path, write):
+    run = finished_run(tmp_path)
+    with pytest.raises(ValueError, match="x: a file must be written"), run.writing("x") as path:
+        write(path)
+    assert files(tmp_path) == ["config.json", "events", "metrics.json"]
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path):
+    run = finished_run(tmp_path)
+    with run.writing("x") as outer:
+        outer.write_text("outer")
+        with run.writing("x") as inner:
+            inner.write_text("inner")
+        assert (tmp_path / "x").read_text() == "inner"
+    assert (tmp_path / "x").read_text() == "outer"
 
 
 def test_overwriting_keeps_the_mark_to_the_last(tmp_path, monkeypatch):
     finished_run(tmp_path)
-    removed = []
-    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: removed.append(self.name))
-    monkeypatch.setattr(shutil, "rmtree", lambda path: removed.append(path.name))
-    RunDirectory(tmp_path, overwrite=True).start({})
-    assert set(removed[:2]) == {"events", "metrics.json"}
-    assert removed[2] == "config.json"
+    (tmp_path / "a-folder").mkdir()
+    run = RunDirectory(tmp_path, overwrite=True)
+
+    def fail(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run.start({})
+    assert "config.json" in files(tmp_path)
+    monkeypatch.undo()
+    RunDirectory(tmp_path, overwrite=True).start({"epochs": 4})
+    assert files(tmp_path) == ["config.json"]
 
 
 def test_numbers_that_json_has_not_become_null(tmp_path):
