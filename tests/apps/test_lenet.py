@@ -112,7 +112,7 @@ def test_overwrites_with_the_1998_variant_in_half_precision(tmp_path):
 def test_without_a_run_directory_a_run_gets_a_new_one(tmp_path):
     result = lenet("--epochs", "1", "--limit", "20", cwd=tmp_path)
     (model,) = (tmp_path / "runs").glob("lenet-*/model.keras")
-    assert f"see {model.parent.relative_to(tmp_path)}" in result.stdout
+    assert f"see {model.parent}" in result.stdout
 
 
 def test_predicts_the_class_of_an_image_file(finished, tmp_path):

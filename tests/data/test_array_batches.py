@@ -521,3 +521,13 @@ def test_an_unknown_keras_is_refused(attributes):
     adapter = Adapter(numbered(), **attributes)
     with pytest.raises(RuntimeError, match=rf"does not know, .*\(keras {keras.__version__}\)\. Loop over batch"):
         adapter.on_epoch_begin()
+
+
+@pytest.mark.parametrize("missing", ["epoch", "epochs", "initial_epoch"])
+def test_a_keras_whose_fit_names_its_variables_otherwise_is_refused(missing):
+    names = {"epoch": "epoch", "epochs": "epochs", "initial_epoch": "initial_epoch"} | {missing: "renamed"}
+    assignment = f"epoch_iterator, {', '.join(names.values())} = None, 0, 1, 0"
+    scope = {}
+    exec(f"def fit(adapter):\n    {assignment}\n    adapter.on_epoch_begin()", scope)  # noqa: S102 A stand-in for another version of Keras.
+    with pytest.raises(RuntimeError, match="This version of Keras drives a PyDataset in a way that"):
+        scope["fit"](Adapter(numbered(), shuffle=True))
