@@ -43,5 +43,7 @@ def user_errors() -> Iterator[None]:
     """Ends the program with the message of an error that the user's input has caused, without a traceback."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}. The apps need: pip install '.[apps]'")
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")

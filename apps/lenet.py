@@ -18,8 +18,10 @@ import zipfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from _launch import Backend, choose_backend, user_errors
+
+with user_errors():
+    import tyro
 
 IMAGE_SIZE = 32  # the input of LeNet-5
 

@@ -40,5 +40,9 @@ def plot_confusion(
     side = max(4.0, 0.5 * len(class_names) + 1.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     display = ConfusionMatrixDisplay(counts, display_labels=class_names)
-    display.plot(ax=figure.add_subplot(), xticks_rotation="vertical", colorbar=False)
+    display.plot(ax=figure.add_subplot(), xticks_rotation="vertical", colorbar=False, cmap="Blues")
+    for cell in display.text_.flat:
+        if cell.get_text() == "0":
+            cell.set_text("")  # so that the errors stand out
+    display.ax_.set_title(f"{np.trace(counts)} of {counts.sum()} right")
     figure.savefig(path, dpi=120)

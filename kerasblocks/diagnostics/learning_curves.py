@@ -50,6 +50,7 @@ def plot_learning_curves(history: Mapping[str, Sequence[float]], path: str | os.
             if key in history:
                 axes.plot(epochs, history[key], marker=".", label=label)
         axes.set(title=name.replace("_", " "), xlabel="epoch")
+        axes.set_xlim(0.5, len(epochs) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if f"val_{name}" in history:

@@ -63,3 +63,12 @@ def test_a_missing_backend_ends_with_what_to_install(requested, environment, hid
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_missing_command_line_library_ends_with_what_to_install():
+    code = "import runpy, sys; sys.modules['tyro'] = None; runpy.run_path('lenet.py', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=APPS, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "tyro" in result.stderr
+    assert "The apps need: pip install '.[apps]'" in result.stderr
+    assert "Traceback" not in result.stderr

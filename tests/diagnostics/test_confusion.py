@@ -15,7 +15,8 @@ def test_cells_are_counts_of_true_against_predicted(tmp_path, monkeypatch):
     y_true, predicted = np.array([0, 1, 1, 1, 2]), np.array([0, 0, 1, 1, 1])
     plot_confusion(y_true, predicted, ["cat", "dog", "emu", "fox"], tmp_path / "confusion.png")
     (axes,) = figures[0].axes
-    cells = np.array([int(text.get_text()) for text in axes.texts]).reshape(4, 4)
+    assert axes.get_title() == "3 of 5 right"
+    cells = np.array([int(text.get_text() or 0) for text in axes.texts]).reshape(4, 4)
     assert cells.tolist() == [[1, 0, 0, 0], [1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "emu", "fox"]
     with Image.open(tmp_path / "confusion.png") as image:
