@@ -44,6 +44,8 @@ class Config:
     """Part of all steps in which the learning rate rises to its peak; then it falls to 0 along a cosine."""
     weight_decay: float = 0.3
     """AdamW's weight decay, times the learning rate; not applied to biases and scales."""
+    label_smoothing: float = 0.1
+    """Share of every label that is spread over all classes during training."""
     seed: int = 0
     """Seed of starting weights and data order, which are the same on every backend."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -71,10 +73,12 @@ class Config:
             raise ValueError(f"warmup must lie in 0..1, a part of all steps; got {self.warmup}.")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must lie in 0..infinity; got {self.weight_decay}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in 0..1, below 1; got {self.label_smoothing}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in 0..{2**32 - 1}; got {self.seed}.")
         of_training = {"data", "variant", "epochs", "batch_size", "peak_learning_rate", "warmup", "weight_decay"}
-        of_training |= {"seed", "precision", "overwrite", "limit"}
+        of_training |= {"label_smoothing", "seed", "precision", "overwrite", "limit"}
         for field in dataclasses.fields(self):
             unused = field.name in of_training if self.predict else field.name == "invert"
             if unused and getattr(self, field.name) != field.default:
@@ -90,6 +94,7 @@ def train(config: Config) -> None:
     from kerasblocks.data import ArrayBatches, load_images
     from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import lenet5
+    from kerasblocks.ops import smoothed_cross_entropy
     from kerasblocks.training import RunDirectory, environment, exclude_vectors_from_weight_decay
 
     # Data: 32 x 32 pixels, uint8 until a batch is made.
@@ -124,8 +129,9 @@ def train(config: Config) -> None:
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
     exclude_vectors_from_weight_decay(optimizer, model.trainable_variables)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(
+        optimizer, lambda y, logits: smoothed_cross_entropy(y, logits, config.label_smoothing), metrics=["accuracy"]
+    )
 
     # Fit.
     with user_errors():
@@ -157,7 +163,8 @@ def train(config: Config) -> None:
     if not np.isfinite(history.history["loss"][-1]):
         sys.exit(f"error: the loss is no longer finite; try a lower --peak-learning-rate. See {run.path}")
 
-    # Report.
+    # Report: the plain cross-entropy, which the saved model keeps as its loss.
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     train_loss, train_accuracy = model.evaluate(ordered_train, verbose=0)
     test_loss, test_accuracy = model.evaluate(test_batches, verbose=0)
     predicted = np.argmax(model.predict(test_batches, verbose=0), axis=-1)

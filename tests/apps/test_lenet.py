@@ -64,7 +64,7 @@ def test_reports_metrics_that_the_saved_model_confirms(finished):
     with (folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert float(rows[-1]["val_loss"]) == pytest.approx(metrics["test_loss"], rel=1e-5)
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(metrics["test_accuracy"])
     assert float(rows[-1]["learning_rate"]) == pytest.approx(0.0, abs=1e-9)
 
     data = load_images("digits", image_size=32, limit=200)
