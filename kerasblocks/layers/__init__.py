@@ -2,4 +2,9 @@
 
 from kerasblocks.layers.code_distance import CodeDistance as CodeDistance
 from kerasblocks.layers.connection_table_conv2d import ConnectionTableConv2D as ConnectionTableConv2D
+from kerasblocks.layers.drop_path import DropPath as DropPath
+from kerasblocks.layers.residual_block import ResidualBlock as ResidualBlock
+from kerasblocks.layers.rms_norm import RMSNorm as RMSNorm
 from kerasblocks.layers.subsampling2d import Subsampling2D as Subsampling2D
+from kerasblocks.layers.swiglu import SwiGLU as SwiGLU
+from kerasblocks.layers.swish import Swish as Swish

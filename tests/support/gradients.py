@@ -1,6 +1,7 @@
 """Outputs and gradients of a layer on the backend in use, and of a NumPy oracle by central differences."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,6 +40,65 @@ def output_and_gradients(
         by_x, *by_weights = torch.autograd.grad((output * upstream).sum(), (x, *weights))
     to_numpy = keras.ops.convert_to_numpy
     return to_numpy(output), to_numpy(by_x), [to_numpy(gradient) for gradient in by_weights]
+
+
+def function_and_gradients(
+    function: Callable[..., Any], arguments: Sequence[np.ndarray], upstream: np.ndarray
+) -> list[np.ndarray]:
+    """Returns function(*arguments) and the gradients of Σ function(*arguments) · upstream by every argument."""
+    backend = keras.backend.backend()
+    arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
+    upstream = keras.ops.convert_to_tensor(upstream)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            output = function(*arguments)
+        gradients = tape.gradient(output, arguments, upstream)
+    elif backend == "jax":
+        import jax
+
+        output, pull_back = jax.vjp(function, *arguments)
+        gradients = pull_back(upstream)
+    else:
+        import torch
+
+        for argument in arguments:
+            argument.requires_grad_()
+        output = function(*arguments)
+        gradients = torch.autograd.grad(output, arguments, upstream)
+    return [keras.ops.convert_to_numpy(each) for each in (output, *gradients)]
+
+
+def second_derivatives(function: Callable[[Any], Any], x: np.ndarray, upstream: np.ndarray) -> np.ndarray:
+    """Returns the gradient by x of Σ g², where g is the gradient by x of Σ function(x) · upstream."""
+    backend = keras.backend.backend()
+    x, upstream = keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(upstream)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                total = tf.reduce_sum(function(x) * upstream)
+            squares = tf.reduce_sum(inner.gradient(total, x) ** 2)
+        second = outer.gradient(squares, x)
+    elif backend == "jax":
+        import jax
+
+        def squares_of(x):
+            return (jax.grad(lambda x: (function(x) * upstream).sum())(x) ** 2).sum()
+
+        second = jax.grad(squares_of)(x)
+    else:
+        import torch
+
+        x.requires_grad_()
+        (first,) = torch.autograd.grad((function(x) * upstream).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), x)
+    return keras.ops.convert_to_numpy(second)
 
 
 def numeric_gradients(

@@ -1,0 +1,23 @@
+"""Checks of the numbers that a user passes; what is no number, NaN and infinities are refused."""
+
+import math
+from typing import Any
+
+
+def as_number(name: str, value: Any) -> float:
+    """Returns `value` as a float; raises `ValueError` unless it is a finite number."""
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number; got {value!r}.")
+    return number
+
+
+def as_rate(name: str, value: Any) -> float:
+    """Returns `value` as a float; raises `ValueError` unless it is a number from 0 to below 1."""
+    number = as_number(name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must lie in 0 <= {name} < 1; got {value!r}.")
+    return number

@@ -1,0 +1,109 @@
+"""RMS normalization whose scale stays in float32 and whose config stays as given; Keras's rounds and rewrites them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerasblocks.ops.rms_norm import as_axes, check_axes, check_epsilon, normalize
+
+
+@keras.saving.register_keras_serializable(package="kerasblocks")
+class RMSNorm(keras.layers.Layer):
+    """Divides by the root of the mean of squares and multiplies by a trained scale.
+
+    y = x / √(mean(x², axis) + ε) · scale
+
+    All of it is computed in float32 or better and rounded once, to the compute dtype. Under a mixed precision
+    policy the scale is kept and applied in float32. Masks pass through.
+
+    Args:
+        axis: the axis or axes of the mean, positive or negative.
+        epsilon: ε, above 0.
+        use_scale: whether there is a scale.
+        scale_initializer: initializer of the scale, whatever `zero_centered` says.
+        zero_centered: keeps scale − 1 as the weight, and multiplies by 1 + weight, so that weight decay pulls
+            the scale to 1.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: tensor of any shape of rank 1 or more. Integers are cast to `floatx`, not truncated.
+
+    Returns:
+        A tensor of the shape of `inputs` in the compute dtype.
+
+    Raises:
+        ValueError: an `epsilon` that is not above 0, an axis that is not an integer, is repeated, or that the
+            inputs have not; an unknown size of a normalized axis when there is a scale; inputs that are not
+            numbers.
+
+    Source: Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019, equation 4.
+
+    Example:
+
+    >>> import keras
+    >>> from kerasblocks.layers import RMSNorm
+    >>> layer = RMSNorm()
+    >>> outputs = keras.ops.convert_to_numpy(layer(keras.ops.full((2, 3), 5.0)))
+    >>> outputs.round(3).tolist(), layer.count_params()
+    ([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]], 3)
+    """
+
+    def __init__(
+        self,
+        axis: int | Sequence[int] = -1,
+        epsilon: float = 1e-6,
+        use_scale: bool = True,
+        scale_initializer: Any = "ones",
+        zero_centered: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.axis = as_axes(axis)
+        self.epsilon = check_epsilon(epsilon)
+        self.use_scale = use_scale
+        self.scale_initializer = keras.initializers.get(scale_initializer)
+        self.zero_centered = zero_centered
+        self.supports_masking = True
+        self.scale: Any = None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self._axes = check_axes(self.axis, len(input_shape))
+        sizes = tuple(input_shape[axis] for axis in self._axes)
+        if self.use_scale:
+            if None in sizes:
+                raise ValueError(
+                    f"The sizes of the normalized axes must be known; got input shape {tuple(input_shape)} and "
+                    f"axis={self.axis!r}. Set them, or use_scale=False."
+                )
+            self.scale = self.add_weight(name="scale", shape=sizes, initializer=self._initial_scale, autocast=False)
+            axes = dict(zip(self._axes, sizes, strict=True))
+        else:
+            axes = {}
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes=axes)
+
+    def call(self, inputs: Any) -> Any:
+        scale = self.scale
+        if scale is not None:
+            scale = keras.ops.cast(scale, keras.backend.result_type(self.compute_dtype, "float32"))
+            if self.zero_centered:
+                scale = 1 + scale
+        return keras.ops.cast(normalize(inputs, scale, self._axes, self.epsilon), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        check_axes(self.axis, len(input_shape))
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "epsilon": self.epsilon,
+            "use_scale": self.use_scale,
+            "scale_initializer": keras.initializers.serialize(self.scale_initializer),
+            "zero_centered": self.zero_centered,
+        }
+
+    def _initial_scale(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        value = self.scale_initializer(shape, dtype=dtype)
+        return value - 1 if self.zero_centered else value

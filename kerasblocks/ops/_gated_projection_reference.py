@@ -1,0 +1,13 @@
+"""A SwiGLU gate and the matrix product after it in `keras.ops`: the definition of the paths that keep less."""
+
+from typing import Any
+
+import keras
+
+from kerasblocks.ops.swiglu import swiglu
+
+
+def reference(gate_up: Any, kernel: Any, beta: float) -> Any:
+    """Computes (swish_β(gate) ⊙ up) · kernel."""
+    gate, up = keras.ops.split(gate_up, 2, axis=-1)
+    return keras.ops.matmul(swiglu(gate, up, beta=beta), kernel)

@@ -1,0 +1,167 @@
+"""RMS normalization for PyTorch: block by block through the cache on a CPU, compiled kernels on a GPU."""
+
+import functools
+import importlib.util
+import math
+from typing import Any
+
+import torch
+
+from kerasblocks.ops._rms_norm_reference import reference
+from kerasblocks.ops._torch_modes import is_traced, is_transformed
+
+_LEAST_WITHOUT_GRADIENT = 1 << 20  # elements; below, starting more kernels costs more than their traffic saves
+_BLOCK = 1 << 19  # elements of one block, a few of which fit in the last cache
+
+
+def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
+    """Returns the normalized tensor, or None where only the reference path will do."""
+    if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or is_traced() or is_transformed(x, scale):
+        return None
+    kernels, gradient = _kernels(x.device.type), _needs_gradient(x, scale)
+    if kernels is not None and (gradient or x.numel() >= _LEAST_WITHOUT_GRADIENT):
+        return kernels.apply(x, scale, axes, epsilon, window)
+    if gradient:
+        return None  # The framework's own gradient takes high powers, which overflow or vanish.
+    # The product with a tensor, not with a number, widens half precision in the same pass.
+    wide = x * torch.full((1,), window, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+    return torch.nn.functional.rms_norm(wide, x.shape[-len(axes) :], scale, epsilon * window**2).to(x.dtype)
+
+
+def _needs_gradient(x: Any, scale: Any) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or (scale is not None and scale.requires_grad))
+
+
+def _by_autograd(x: Any, scale: Any, settings: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+    """Returns gradients that can themselves be differentiated."""
+    wanted = [each for each in (x, scale) if each is not None and each.requires_grad]
+    found = iter(torch.autograd.grad(reference(x, scale, *settings), wanted, upstream, create_graph=True))
+    return tuple(None if each is None or not each.requires_grad else next(found) for each in (x, scale))
+
+
+class _Blockwise(torch.autograd.Function):
+    """Every pass but the first over a block of rows finds it in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
+        width = math.prod(x.shape[axis] for axis in axes)
+        rows = x.reshape(-1, width)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        weight = None if scale is None else scale.reshape(width)
+        y, factors = torch.empty_like(rows), torch.empty((len(rows), 1), dtype=dtype)
+        scratch = None if x.dtype == dtype else _scratch(rows, dtype)
+        for block, y_block, factor in _blocks(rows, y, factors):
+            wide = block if scratch is None else scratch[: len(block)].copy_(block)
+            _factor(wide, epsilon, window, factor)
+            if weight is None:
+                torch.mul(wide, factor, out=y_block)
+            else:
+                normal = torch.mul(wide, factor, out=y_block if wide is block else wide)
+                torch.mul(normal, weight, out=y_block)
+        ctx.save_for_backward(x, scale, factors)
+        ctx.settings = axes, epsilon, window
+        return y.reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> Any:
+        x, scale, factors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_by_autograd(x, scale, ctx.settings, upstream), None, None, None
+        width = math.prod(x.shape[axis] for axis in ctx.settings[0])
+        rows, dtype = x.reshape(-1, width), factors.dtype
+        weight = torch.ones(width, dtype=dtype) if scale is None else scale.reshape(width)
+        by_x, by_weight = torch.empty_like(rows), torch.zeros_like(weight)
+        normals, products = _scratch(rows, dtype), _scratch(rows, dtype)
+        wides = None if upstream.dtype == dtype else _scratch(rows, dtype)
+        ones = torch.ones(len(normals), dtype=dtype)
+        for block, by_block, gradient, factor in _blocks(rows, by_x, upstream.reshape(-1, width), factors):
+            count = len(block)
+            normal = torch.mul(block, factor, out=normals[:count])
+            wide = gradient if wides is None else wides[:count].copy_(gradient)
+            product = torch.mul(normal, wide, out=products[:count])
+            by_weight.addmv_(product.t(), ones[:count])
+            along = torch.mv(product, weight).div_(-width).unsqueeze_(1)
+            torch.mul(wide, weight, out=product).addcmul_(normal, along)
+            torch.mul(product, factor, out=by_block)
+        by_scale = None if scale is None else by_weight.reshape(scale.shape)
+        return by_x.reshape(x.shape), by_scale, None, None, None
+
+
+def _blocks(rows: Any, *others: Any) -> Any:
+    step = _rows_of_a_block(rows)
+    if len(rows) <= step:
+        return ((rows, *others),)
+    return zip(*(each.split(step) for each in (rows, *others)), strict=True)
+
+
+def _scratch(rows: Any, dtype: Any) -> Any:
+    return torch.empty((min(len(rows), _rows_of_a_block(rows)), rows.shape[1]), dtype=dtype)
+
+
+def _rows_of_a_block(rows: Any) -> int:
+    return max(1, _BLOCK // int(rows.shape[1]))
+
+
+def _factor(wide: Any, epsilon: float, window: float, out: Any) -> None:
+    """Writes 1 / √(mean of squares + ε) of every row to `out`."""
+    width = wide.shape[1]
+    torch.linalg.vector_norm(wide, dim=1, keepdim=True, out=out)
+    if math.isfinite(out.max()):
+        out.square_().div_(width).add_(epsilon).rsqrt_()
+        return
+    torch.linalg.vector_norm(wide * window, dim=1, keepdim=True, out=out)
+    out.square_().div_(width).add_(epsilon * window**2).rsqrt_().mul_(window)
+
+
+class _Compiled(torch.autograd.Function):
+    """One kernel forward and two backward, made by inductor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
+        width = math.prod(x.shape[axis] for axis in axes)
+        y, factors = _compiled(_forward)(x.reshape(-1, width), _flat(scale), epsilon, window)
+        ctx.save_for_backward(x, scale, factors)
+        ctx.settings = axes, epsilon, window
+        return y.reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> Any:
+        x, scale, factors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_by_autograd(x, scale, ctx.settings, upstream), None, None, None
+        width = math.prod(x.shape[axis] for axis in ctx.settings[0])
+        by_x, by_scale = _compiled(_backward)(
+            x.reshape(-1, width), _flat(scale), factors, upstream.reshape(-1, width), scale is not None
+        )
+        return by_x.reshape(x.shape), None if scale is None else by_scale.reshape(scale.shape), None, None, None
+
+
+def _flat(scale: Any) -> Any:
+    return None if scale is None else scale.reshape(-1)
+
+
+def _forward(x: Any, weight: Any, epsilon: float, window: float) -> tuple[Any, Any]:
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    factors = window * torch.rsqrt((wide * window).square().mean(1, keepdim=True) + epsilon * window**2)
+    normal = wide * factors
+    return (normal if weight is None else normal * weight).to(x.dtype), factors
+
+
+def _backward(x: Any, weight: Any, factors: Any, upstream: Any, with_weight: bool) -> tuple[Any, Any]:
+    normal, wide = x.to(factors.dtype) * factors, upstream.to(factors.dtype)
+    product = normal * wide
+    scaled = wide * weight if with_weight else wide
+    along = (normal * scaled).mean(1, keepdim=True)
+    return ((scaled - normal * along) * factors).to(x.dtype), product.sum(0) if with_weight else None
+
+
+@functools.cache
+def _compiled(function: Any) -> Any:
+    return torch.compile(function, dynamic=True, fullgraph=True)
+
+
+@functools.cache
+def _kernels(device: str) -> Any:
+    if device == "cpu":
+        return _Blockwise
+    return _Compiled if device == "cuda" and importlib.util.find_spec("triton") is not None else None

@@ -1,0 +1,41 @@
+"""Swish with a slope, x · σ(βx); Keras has β = 1 only."""
+
+from typing import Any
+
+import keras
+
+from kerasblocks.ops._floating import as_floating
+
+
+@keras.saving.register_keras_serializable(package="kerasblocks")
+def swish(x: Any, beta: Any = 1.0) -> Any:
+    """Computes x · σ(βx), with σ the logistic function.
+
+    β = 1 is SiLU; β → ∞ tends to ReLU; β = 0 is x / 2.
+
+    Args:
+        x: tensor of any shape; integers are cast to Keras's `floatx`.
+        beta: β, a number or a tensor that broadcasts with `x`.
+
+    Returns:
+        A tensor of the shape of `x` (broadcast with `beta`) and of its dtype.
+
+    Raises:
+        ValueError: an `x` that does not consist of real numbers.
+
+    Source: Ramachandran, Zoph and Le, "Searching for activation functions", 2017.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from kerasblocks.ops import swish
+    >>> round(float(keras.ops.convert_to_numpy(swish(np.array([2.0], "float32"), beta=0.0))[0]), 4)
+    1.0
+    """
+    if not isinstance(x, keras.KerasTensor):
+        x = keras.ops.convert_to_tensor(x)
+    x = as_floating(x)
+    if isinstance(beta, int | float) and beta == 1:
+        return keras.ops.silu(x)
+    wide = keras.ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+    return keras.ops.cast(wide * keras.ops.sigmoid(keras.ops.cast(beta, wide.dtype) * wide), x.dtype)
