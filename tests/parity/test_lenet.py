@@ -1,23 +1,12 @@
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import BACKENDS, run
 
 ROOT = Path(__file__).parents[2]
-BACKENDS = ("tensorflow", "jax", "torch")
-
-
-def run(script, *arguments, backend):
-    command = [sys.executable, str(script), *map(str, arguments)]
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{backend}: {result.stderr[-2000:]}"
-    return result.stdout
 
 
 @pytest.fixture(scope="module", params=["modern", "1998"])
