@@ -2,7 +2,7 @@
 
 import tyro
 
-from benchmarks import lenet_accuracy
+from benchmarks import layers, lenet_accuracy
 from benchmarks._results import as_markdown
 
 
@@ -11,4 +11,6 @@ def table(benchmark: str = "lenet_accuracy") -> None:
     print(as_markdown(benchmark), end="")
 
 
-tyro.extras.subcommand_cli_from_dict({"lenet-accuracy": lenet_accuracy.main, "table": table}, description=__doc__)
+tyro.extras.subcommand_cli_from_dict(
+    {"lenet-accuracy": lenet_accuracy.main, "layers": layers.main, "table": table}, description=__doc__
+)

@@ -85,10 +85,13 @@ class RMSNorm(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         scale = self.scale
         if scale is not None:
-            scale = keras.ops.cast(scale, keras.backend.result_type(self.compute_dtype, "float32"))
+            wide = keras.backend.result_type(self.compute_dtype, "float32")
+            scale = scale.value if scale.dtype == wide else keras.ops.cast(scale, wide)
             if self.zero_centered:
                 scale = 1 + scale
-        return keras.ops.cast(normalize(inputs, scale, self._axes, self.epsilon), self.compute_dtype)
+        outputs = normalize(inputs, scale, self._axes, self.epsilon)
+        same = keras.backend.standardize_dtype(outputs.dtype) == self.compute_dtype
+        return outputs if same else keras.ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         check_axes(self.axis, len(input_shape))

@@ -10,7 +10,10 @@ import torch
 from kerasblocks.ops._rms_norm_reference import reference
 from kerasblocks.ops._torch_modes import is_traced, is_transformed
 
-_LEAST_WITHOUT_GRADIENT = 1 << 20  # elements; below, starting more kernels costs more than their traffic saves
+# Elements; below, starting more kernels costs more than the memory traffic that they save.
+_LEAST = 1 << 16
+_LEAST_WITHOUT_GRADIENT = 1 << 20
+_LARGE = 1e10  # the framework's own gradient takes the third power of the inverse of the norm
 _BLOCK = 1 << 19  # elements of one block, a few of which fit in the last cache
 
 
@@ -18,14 +21,24 @@ def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: 
     """Returns the normalized tensor, or None where only the reference path will do."""
     if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or is_traced() or is_transformed(x, scale):
         return None
-    kernels, gradient = _kernels(x.device.type), _needs_gradient(x, scale)
-    if kernels is not None and (gradient or x.numel() >= _LEAST_WITHOUT_GRADIENT):
-        return kernels.apply(x, scale, axes, epsilon, window)
-    if gradient:
-        return None  # The framework's own gradient takes high powers, which overflow or vanish.
-    # The product with a tensor, not with a number, widens half precision in the same pass.
-    wide = x * torch.full((1,), window, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-    return torch.nn.functional.rms_norm(wide, x.shape[-len(axes) :], scale, epsilon * window**2).to(x.dtype)
+    least = _LEAST if _needs_gradient(x, scale) else _LEAST_WITHOUT_GRADIENT
+    if x.device.type == "cpu":
+        if x.numel() >= least or not _norm(x) < _LARGE:
+            return _call(_Blockwise, x, scale, axes, epsilon, window)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return torch.nn.functional.rms_norm(wide, x.shape[-len(axes) :], scale, epsilon).to(x.dtype)
+    if x.device.type == "cuda" and x.numel() >= least and _can_compile():
+        return _call(_Compiled, x, scale, axes, epsilon, window)
+    return None
+
+
+def _call(function: Any, *arguments: Any) -> Any:
+    return function.apply(*arguments)
+
+
+def _norm(x: Any) -> float:
+    """Returns the norm of all of x, of which no number is larger; infinite where it overflows."""
+    return float(torch.linalg.vector_norm(x.detach(), dtype=torch.promote_types(x.dtype, torch.float32)))
 
 
 def _needs_gradient(x: Any, scale: Any) -> bool:
@@ -161,7 +174,5 @@ def _compiled(function: Any) -> Any:
 
 
 @functools.cache
-def _kernels(device: str) -> Any:
-    if device == "cpu":
-        return _Blockwise
-    return _Compiled if device == "cuda" and importlib.util.find_spec("triton") is not None else None
+def _can_compile() -> bool:
+    return importlib.util.find_spec("triton") is not None

@@ -1,0 +1,233 @@
+"""Claim: the layers are never slower than Keras's own or their composition, and SwiGLU keeps fewer activations.
+
+Each case compares a layer of the library with Keras's own or a composition of Keras's layers, and with the same
+arithmetic in the framework's functions, with equal weights; outputs and gradients are compared before the times.
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from benchmarks._paired import paired
+from benchmarks._results import append_row
+from benchmarks._steps import copy_ms, saved_bytes, step
+from kerasblocks.layers import ResidualBlock, RMSNorm, SwiGLU, Swish
+from kerasblocks.training import environment
+
+Case = Literal["rms_norm", "swiglu", "swish", "residual_block"]
+Size = Literal["small", "medium", "large"]
+Precision = Literal["float32", "bfloat16"]
+
+_SHAPES: dict[Size, tuple[int, int, int]] = {"small": (8, 16, 64), "medium": (8, 128, 512), "large": (8, 512, 1024)}
+_SWIGLU_SHAPES: dict[Size, tuple[int, int, int]] = {
+    "small": (8, 16, 64),
+    "medium": (4, 64, 256),
+    "large": (4, 256, 512),
+}
+
+
+def main(
+    cases: Sequence[Case] = ("rms_norm", "swiglu", "swish", "residual_block"),
+    sizes: Sequence[Size] = ("small", "medium", "large"),
+    precisions: Sequence[Precision] = ("float32", "bfloat16"),
+    blocks: int = 15,
+    width: int | None = None,
+) -> None:
+    """Measures the layers, forward and forward with backward.
+
+    Args:
+        cases: which layers.
+        sizes: which shapes.
+        precisions: float32, or bfloat16 under the policy mixed_bfloat16.
+        blocks: how many paired blocks.
+        width: another width than that of the sizes.
+    """
+    if "KERAS_BACKEND" not in os.environ:
+        sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
+    if blocks < 15:
+        sys.exit(f"error: blocks must be at least 15; got {blocks}.")
+    for case in cases:
+        for size in sizes:
+            shape = (_SWIGLU_SHAPES if case == "swiglu" else _SHAPES)[size]
+            if width is not None:
+                shape = (*shape[:-1], width)
+            for precision in precisions:
+                policy = "float32" if precision == "float32" else "mixed_bfloat16"
+                keras.config.set_dtype_policy(policy)
+                for against, ours, other in _pairs(case, shape):
+                    _measure(case, against, ours, other, shape, precision, blocks)
+
+
+def _measure(
+    case: str, against: str, ours: Any, other: Any, shape: tuple[int, ...], precision: str, blocks: int
+) -> None:
+    rng = np.random.default_rng(0)
+    x, upstream = (keras.ops.cast(rng.normal(size=shape), precision) for _ in range(2))
+    for layer in (ours, other):
+        layer(x)
+    _equal_weights(case, ours, other)
+    copied = copy_ms(x)
+    saved = [saved_bytes(layer, _leaf(x), upstream) for layer in (ours, other)]
+    for backward in (False, True):
+        start = time.perf_counter()
+        function = step(ours, _leaf(x), upstream, backward=backward)
+        results = function()
+        first = time.perf_counter() - start
+        compared = step(other, _leaf(x), upstream, backward=backward)
+        _check_equal(results[: 1 + backward], compared()[: 1 + backward], precision)
+        append_row(
+            "layers",
+            environment(),
+            {
+                "case": case,
+                "against": against,
+                "mode": "forward+backward" if backward else "forward",
+                "execution": "eager" if keras.backend.backend() == "torch" else "compiled",
+                "dtype": precision,
+                "shape": "x".join(map(str, shape)),
+                **paired(function, compared, blocks),
+                "copy_ms": copied,
+                "kept_mb_ours": "" if saved[0] is None or not backward else round(saved[0] / 1e6, 3),
+                "kept_mb_other": "" if saved[1] is None or not backward else round(saved[1] / 1e6, 3),
+                "first_call_s": round(first, 3),
+            },
+        )
+
+
+def _leaf(x: Any) -> Any:
+    """Returns x as a tensor of which a gradient can be asked."""
+    return x.detach().clone().requires_grad_() if keras.backend.backend() == "torch" else x
+
+
+def _pairs(case: str, shape: tuple[int, ...]) -> list[tuple[str, Any, Any]]:
+    width, hidden = shape[-1], _hidden(shape[-1])
+    dense = keras.layers.Dense
+    match case:
+        case "rms_norm":
+            return [
+                ("keras.layers.RMSNormalization", RMSNorm(), keras.layers.RMSNormalization(epsilon=1e-6)),
+                ("the framework's functions", RMSNorm(), _NativeRMSNorm()),
+            ]
+        case "swiglu":
+            return [
+                ("three keras.layers.Dense", SwiGLU(), _Composed(dense, hidden, width)),
+                ("the framework's functions", SwiGLU(), _NativeSwiGLU(hidden)),
+            ]
+        case "swish":
+            return [("keras.layers.Activation('silu')", Swish(), keras.layers.Activation("silu"))]
+        case _:
+            block = ResidualBlock(dense(width, use_bias=False), normalization="rms")
+            return [("RMSNormalization, Dense and Add of Keras", block, _ComposedResidual(width))]
+
+
+def _hidden(width: int) -> int:
+    return math.ceil(8 * width / 24) * 8
+
+
+class _Composed(keras.layers.Layer):
+    def __init__(self, dense: Any, hidden: int, width: int) -> None:
+        super().__init__(name="composed")
+        self.gate, self.up = dense(hidden, use_bias=False, activation="silu"), dense(hidden, use_bias=False)
+        self.down = dense(width, use_bias=False)
+
+    def call(self, inputs: Any) -> Any:
+        return self.down(self.gate(inputs) * self.up(inputs))
+
+
+class _ComposedResidual(keras.layers.Layer):
+    def __init__(self, width: int) -> None:
+        super().__init__(name="composed_residual")
+        self.body = keras.layers.Dense(width, use_bias=False)
+        self.normalization = keras.layers.RMSNormalization(epsilon=1e-6)
+        self.add = keras.layers.Add()
+
+    def call(self, inputs: Any) -> Any:
+        return self.add([inputs, self.body(self.normalization(inputs))])
+
+
+class _NativeRMSNorm(keras.layers.Layer):
+    def __init__(self) -> None:
+        super().__init__(name="native_rms_norm")
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        self.scale = self.add_weight(shape=input_shape[-1:], initializer="ones", autocast=False)
+
+    def call(self, inputs: Any) -> Any:
+        return _native_rms_norm()(inputs, self.scale.value)
+
+
+class _NativeSwiGLU(keras.layers.Layer):
+    def __init__(self, hidden: int) -> None:
+        super().__init__(name="native_swiglu")
+        self.hidden = hidden
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        width = input_shape[-1]
+        shapes = [(width, self.hidden), (width, self.hidden), (self.hidden, width)]
+        self.kernels = [self.add_weight(shape=shape, initializer="glorot_normal") for shape in shapes]
+
+    def call(self, inputs: Any) -> Any:
+        gate, up, down = (keras.ops.cast(kernel, inputs.dtype) for kernel in self.kernels)
+        return (_native_silu()(inputs @ gate) * (inputs @ up)) @ down
+
+
+def _native_rms_norm() -> Callable[[Any, Any], Any]:
+    match keras.backend.backend():
+        case "jax":
+            import jax.numpy as jnp
+            from jax import lax
+
+            def norm(x: Any, scale: Any) -> Any:
+                wide = x.astype("float32")
+                mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+                return (wide * lax.rsqrt(mean + 1e-6) * scale).astype(x.dtype)
+        case "tensorflow":
+            import tensorflow as tf
+
+            def norm(x: Any, scale: Any) -> Any:
+                wide = tf.cast(x, "float32")
+                mean = tf.reduce_mean(tf.square(wide), axis=-1, keepdims=True)
+                return tf.cast(wide * tf.math.rsqrt(mean + 1e-6) * scale, x.dtype)
+        case _:
+            from torch.nn.functional import rms_norm
+
+            def norm(x: Any, scale: Any) -> Any:
+                return rms_norm(x.float(), x.shape[-1:], scale, 1e-6).to(x.dtype)
+
+    return norm
+
+
+def _native_silu() -> Callable[[Any], Any]:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.nn.silu
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.nn.silu  # type: ignore[no-any-return]
+    import torch
+
+    return torch.nn.functional.silu
+
+
+def _equal_weights(case: str, ours: Any, other: Any) -> None:
+    weights = other.get_weights()
+    if case == "swiglu":
+        gate, up, down = weights
+        weights = [np.concatenate([gate, up], axis=1), down]
+    ours.set_weights(weights)
+
+
+def _check_equal(ours: list[Any], other: list[Any], precision: str) -> None:
+    for one, two in zip(ours, other, strict=True):
+        a, b = (keras.ops.convert_to_numpy(keras.ops.cast(each, "float32")) for each in (one, two))
+        error = np.abs(a - b).max() / np.abs(b).max()
+        if error > {"float32": 1e-4, "bfloat16": 5e-2}[precision]:
+            raise AssertionError(f"The two sides differ by {error:.1e} of the largest entry.")
