@@ -1,4 +1,4 @@
-"""Checks of the numbers that a user passes; what is no number, NaN and infinities are refused."""
+"""Checks of the numbers and flags that a user passes; what is no number, NaN and infinities are refused."""
 
 import math
 from typing import Any
@@ -21,3 +21,10 @@ def as_rate(name: str, value: Any) -> float:
     if not 0 <= number < 1:
         raise ValueError(f"{name} must lie in 0 <= {name} < 1; got {value!r}.")
     return number
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """Returns `value`; raises `ValueError` unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+    return value

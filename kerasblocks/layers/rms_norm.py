@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from kerasblocks._numbers import as_flag
+from kerasblocks.ops._floating import accumulation_dtype
 from kerasblocks.ops.rms_norm import as_axes, check_axes, check_epsilon, normalize
 
 
@@ -61,9 +63,9 @@ class RMSNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.axis = as_axes(axis)
         self.epsilon = check_epsilon(epsilon)
-        self.use_scale = use_scale
+        self.use_scale = as_flag("use_scale", use_scale)
         self.scale_initializer = keras.initializers.get(scale_initializer)
-        self.zero_centered = zero_centered
+        self.zero_centered = as_flag("zero_centered", zero_centered)
         self.supports_masking = True
         self.scale: Any = None
 
@@ -85,7 +87,7 @@ class RMSNorm(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         scale = self.scale
         if scale is not None:
-            wide = keras.backend.result_type(self.compute_dtype, "float32")
+            wide = accumulation_dtype(self.compute_dtype)
             scale = scale.value if scale.dtype == wide else keras.ops.cast(scale, wide)
             if self.zero_centered:
                 scale = 1 + scale

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasblocks._integers import as_integer
+from kerasblocks.ops._floating import accumulation_dtype
 
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
@@ -88,7 +89,7 @@ class Subsampling2D(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
         self.compute_output_shape(inputs.shape)  # refuses inputs that are too small
-        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        dtype = accumulation_dtype(self.variable_dtype)
         inputs = ops.cast(inputs, dtype)
         means = ops.average_pool(inputs, self.pool_size, strides=self.pool_size, data_format=self.data_format)
         shape = (1, -1, 1, 1) if self._channel_axis == 1 else (1, 1, 1, -1)

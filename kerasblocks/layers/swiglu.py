@@ -5,7 +5,8 @@ from typing import Any
 import keras
 
 from kerasblocks._integers import as_integer
-from kerasblocks._numbers import as_number, as_rate
+from kerasblocks._numbers import as_flag, as_number, as_rate
+from kerasblocks.ops._floating import as_floating
 from kerasblocks.ops.gated_projection import gated_projection
 from kerasblocks.ops.swiglu import swiglu
 
@@ -80,7 +81,7 @@ class SwiGLU(keras.layers.Layer):
         self.hidden_dim = None if hidden_dim is None else as_integer("hidden_dim", hidden_dim, least=1)
         self.output_dim = None if output_dim is None else as_integer("output_dim", output_dim, least=1)
         self.multiple_of = as_integer("multiple_of", multiple_of, least=1)
-        self.use_bias = use_bias
+        self.use_bias = as_flag("use_bias", use_bias)
         self.beta = as_number("beta", beta)
         self.dropout = as_rate("dropout", dropout)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -124,7 +125,7 @@ class SwiGLU(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         ops = keras.ops
-        gate_up = self.gate_up(ops.cast(inputs, self.compute_dtype))
+        gate_up = self.gate_up(ops.cast(as_floating(inputs), self.compute_dtype))
         if self.down.quantization_mode is not None or (training and self._dropout_layer is not None):
             gate, up = ops.split(gate_up, 2, axis=-1)
             hidden = swiglu(gate, up, beta=self.beta)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerasblocks._numbers import as_number
+from kerasblocks._numbers import as_flag, as_number
 from kerasblocks.ops.swish import swish
 
 
@@ -40,7 +40,7 @@ class Swish(keras.layers.Layer):
     def __init__(self, beta: float = 1.0, trainable_beta: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.beta = as_number("beta", beta)
-        self.trainable_beta = trainable_beta
+        self.trainable_beta = as_flag("trainable_beta", trainable_beta)
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

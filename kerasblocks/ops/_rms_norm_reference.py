@@ -1,15 +1,22 @@
 """RMS normalization in `keras.ops`, differentiable as often as one likes: the definition of the faster paths."""
 
+import math
 from typing import Any
 
 import keras
+
+from kerasblocks.ops._floating import accumulation_dtype
 
 
 def reference(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
     """Computes x / √(mean(x², axes) + ε) · scale; `window` multiplies x before it is squared."""
     ops = keras.ops
-    scaled = ops.cast(x, keras.backend.result_type(x.dtype, "float32")) * window
-    mean = ops.mean(ops.square(scaled), axis=axes, keepdims=True)
+    scaled = ops.cast(x, accumulation_dtype(x.dtype)) * window
+    squares, sizes = ops.square(scaled), [ops.shape(x)[axis] for axis in axes]
+    if keras.backend.standardize_dtype(scaled.dtype) == "float32" or None in sizes:
+        mean = ops.mean(squares, axis=axes, keepdims=True)
+    else:  # Keras computes the mean in float32 for float64 too.
+        mean = ops.sum(squares, axis=axes, keepdims=True) / ops.cast(math.prod(sizes), scaled.dtype)
     # Not rsqrt: its derivatives are high powers of the result, which overflow.
     y = scaled * ops.reciprocal(ops.sqrt(mean + epsilon * window**2))
     return ops.cast(_times_scale(y, scale, axes), x.dtype)
@@ -21,7 +28,7 @@ def of_one_number(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float) -> 
     With q = ε / (x² + ε), |y| = √(1 − q) keeps its digits there.
     """
     ops = keras.ops
-    wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32")) * epsilon**-0.5
+    wide = ops.cast(x, accumulation_dtype(x.dtype)) * epsilon**-0.5
     large = ops.abs(wide) > 1
     outer, inner = ops.where(large, wide, 1.0), ops.where(large, 0.0, wide)
     y = ops.where(

@@ -21,15 +21,22 @@ def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: 
     """Returns the normalized tensor, or None where only the reference path will do."""
     if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or is_traced() or is_transformed(x, scale):
         return None
-    least = _LEAST if _needs_gradient(x, scale) else _LEAST_WITHOUT_GRADIENT
-    if x.device.type == "cpu":
-        if x.numel() >= least or not _norm(x) < _LARGE:
-            return _call(_Blockwise, x, scale, axes, epsilon, window)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        return torch.nn.functional.rms_norm(wide, x.shape[-len(axes) :], scale, epsilon).to(x.dtype)
-    if x.device.type == "cuda" and x.numel() >= least and _can_compile():
-        return _call(_Compiled, x, scale, axes, epsilon, window)
-    return None
+    gradient = _needs_gradient(x, scale)
+    least = _LEAST if gradient else _LEAST_WITHOUT_GRADIENT
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    own, sizes = torch.nn.functional.rms_norm, x.shape[-len(axes) :]
+    if x.device.type == "cuda":
+        return _call(_Compiled, x, scale, axes, epsilon, window) if x.numel() >= least and _can_compile() else None
+    if x.device.type != "cpu":
+        return None
+    if x.numel() >= least:
+        return _call(_Blockwise, x, scale, axes, epsilon, window)
+    if not gradient:
+        # The product with a tensor, not with a number, widens half precision in the same pass.
+        return own(x * torch.full((1,), window, dtype=dtype), sizes, scale, epsilon * window**2).to(x.dtype)
+    if _norm(x) < _LARGE:
+        return own(x.to(dtype), sizes, scale, epsilon).to(x.dtype)
+    return _call(_Blockwise, x, scale, axes, epsilon, window)
 
 
 def _call(function: Any, *arguments: Any) -> Any:

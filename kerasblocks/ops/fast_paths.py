@@ -5,6 +5,8 @@ import contextvars
 import os
 from collections.abc import Iterator
 
+from kerasblocks._numbers import as_flag
+
 _VALUES = {"1": True, "0": False}
 _VARIABLE = "KERASBLOCKS_FAST_PATHS"
 
@@ -49,9 +51,7 @@ def use_fast_paths(enabled: bool) -> Iterator[None]:
     ...     fast_paths_enabled()
     False
     """
-    if not isinstance(enabled, bool):
-        raise ValueError(f"enabled must be True or False; got {enabled!r}.")
-    token = _override.set(enabled)
+    token = _override.set(as_flag("enabled", enabled))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from kerasblocks._numbers import as_number
-from kerasblocks.ops._floating import as_floating
+from kerasblocks.ops._floating import accumulation_dtype, as_floating
 from kerasblocks.ops._rms_norm_reference import of_one_number, reference
 from kerasblocks.ops.fast_paths import fast_paths_enabled
 
@@ -51,7 +51,7 @@ def rms_norm(x: Any, scale: Any = None, *, axis: int | Sequence[int] = -1, epsil
         x = keras.ops.convert_to_tensor(x)
     axes = check_axes(axis, len(x.shape))
     if scale is not None:
-        scale = keras.ops.cast(scale, keras.backend.result_type(x.dtype, "float32"))
+        scale = keras.ops.cast(scale, accumulation_dtype(x.dtype))
         _check_scale(x.shape, scale.shape, axes)
     return normalize(x, scale, axes, epsilon)
 

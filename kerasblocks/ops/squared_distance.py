@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from kerasblocks.ops._floating import accumulation_dtype
+
 
 def squared_distance(x: Any, codes: Any) -> Any:
     """Computes d[..., k] = Σⱼ (x[..., j] − codes[k, j])² in float32 or better.
@@ -28,6 +30,6 @@ def squared_distance(x: Any, codes: Any) -> Any:
     """
     ops = keras.ops
     x, codes = ops.convert_to_tensor(x), ops.convert_to_tensor(codes)
-    dtype = keras.backend.result_type(x.dtype, codes.dtype, "float32")
+    dtype = accumulation_dtype(x.dtype, codes.dtype)
     differences = ops.expand_dims(ops.cast(x, dtype), -2) - ops.cast(codes, dtype)
     return ops.sum(ops.square(differences), axis=-1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerasblocks.ops._floating import as_floating
+from kerasblocks.ops._floating import accumulation_dtype, as_floating
 
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
@@ -37,5 +37,5 @@ def swish(x: Any, beta: Any = 1.0) -> Any:
     x = as_floating(x)
     if isinstance(beta, int | float) and beta == 1:
         return keras.ops.silu(x)
-    wide = keras.ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+    wide = keras.ops.cast(x, accumulation_dtype(x.dtype))
     return keras.ops.cast(wide * keras.ops.sigmoid(keras.ops.cast(beta, wide.dtype) * wide), x.dtype)

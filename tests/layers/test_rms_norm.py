@@ -118,3 +118,9 @@ def test_equals_a_llama_norm():
     # The definition of the Llama model's norm: float32, rsqrt of the variance, then the weight.
     variance = (x.astype("float64") ** 2).mean(-1, keepdims=True)
     assert_close(to_numpy(layer(x)), x / np.sqrt(variance + 1e-5) * scale, 1e-6)
+
+
+@pytest.mark.parametrize("option", ["use_scale", "zero_centered"])
+def test_a_flag_that_is_none_is_refused(option):
+    with pytest.raises(ValueError, match=f"{option} must be True or False; got 'yes'"):
+        RMSNorm(**{option: "yes"})

@@ -145,6 +145,17 @@ def test_half_precision_gradients(dtype, path):
     assert_close(by_scale, wanted_scale, 1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX computes in float64 only if told at its start.")
+def test_float64_keeps_its_digits(path):
+    x, scale, upstream = (each.astype("float64") for each in arrays((5, 33), (-1,)))
+    y, by_x, by_scale = function_and_gradients(rms_norm, (x, scale), upstream)
+    assert y.dtype == by_x.dtype == by_scale.dtype == np.float64
+    assert_close(y, oracle(x, scale), 1e-14)
+    wanted_x, wanted_scale = oracle_gradients(x, scale, upstream)
+    assert_close(by_x, wanted_x, 1e-13)
+    assert_close(by_scale, wanted_scale, 1e-13)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "bool"])
 def test_integers_are_cast_and_not_truncated(dtype, path):
     x = np.array([[0, 1, 2, 3], [1, 1, 0, 1]]).astype(dtype)
@@ -213,6 +224,9 @@ def test_symbolic_inputs_become_part_of_a_functional_model():
     model = keras.Model(inputs, rms_norm(inputs, np.full(6, 2.0, "float32")))
     x, _, _ = arrays((2, 3, 6), (-1,))
     assert_close(model.predict(x, verbose=0), 2 * oracle(x), 1e-6)
+    unknown = keras.Input((None, None))
+    model = keras.Model(unknown, rms_norm(unknown, axis=(1, 2)))
+    assert_close(model.predict(x, verbose=0), oracle(x, None, (1, 2)), 1e-6)
 
 
 @pytest.mark.parametrize("epsilon", [0, -1e-6, float("nan"), float("inf"), "1e-6", None, True])
