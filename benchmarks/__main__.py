@@ -2,7 +2,7 @@
 
 import tyro
 
-from benchmarks import layers, lenet_accuracy
+from benchmarks import depth, layers, lenet_accuracy
 from benchmarks._results import as_markdown
 
 
@@ -12,5 +12,6 @@ def table(benchmark: str = "lenet_accuracy") -> None:
 
 
 tyro.extras.subcommand_cli_from_dict(
-    {"lenet-accuracy": lenet_accuracy.main, "layers": layers.main, "table": table}, description=__doc__
+    {"lenet-accuracy": lenet_accuracy.main, "depth": depth.main, "layers": layers.main, "table": table},
+    description=__doc__,
 )

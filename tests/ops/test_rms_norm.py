@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import ml_dtypes
 import numpy as np
@@ -262,3 +264,24 @@ def test_a_scalar_is_refused():
 def test_a_scale_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"scale must have the shape of the normalized axes, \(3,\); got"):
         rms_norm(np.ones((2, 3), "float32"), np.ones(shape, "float32"))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="The kernels are PyTorch's.")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="On a CPU inductor needs a C++ compiler.")
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, about itself
+@pytest.mark.parametrize("with_scale", [True, False])
+def test_the_kernels_for_gpus_equal_the_oracle(with_scale):
+    from kerasblocks.ops import _rms_norm_torch
+
+    x, scale, upstream = arrays((6, 7, 65), (-1,))
+    x[:2] *= 1e18
+    wanted_x, wanted_scale = oracle_gradients(x, scale if with_scale else np.ones_like(scale), upstream)
+
+    def compiled(x, scale=None):
+        return _rms_norm_torch._Compiled.apply(x, scale, (2,), EPSILON, 2.0**-14)
+
+    y, by_x, *by_scale = function_and_gradients(compiled, (x, scale) if with_scale else (x,), upstream)
+    assert_close(y, oracle(x, scale if with_scale else None), 1e-5)
+    assert_close(by_x, wanted_x, 1e-5)
+    if with_scale:
+        assert_close(by_scale[0], wanted_scale, 1e-5)
