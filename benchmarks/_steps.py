@@ -3,23 +3,34 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
+Execution = Literal["eager", "compiled", "xla"]
 
-def step(layer: Any, x: Any, upstream: Any, *, backward: bool) -> Callable[[], list[Any]]:
+
+def step(layer: Any, x: Any, upstream: Any, *, backward: bool, execution: Execution) -> Callable[[], list[Any]]:
     """Returns a function that gives the output and, with `backward`, the gradients by x and the weights.
 
-    On JAX and TensorFlow it is compiled as `fit` compiles it on a CPU (`jax.jit`, `tf.function`), on PyTorch eager,
-    as `fit` runs it.
+    Compiled is `jax.jit`, `tf.function` or `torch.compile`, xla `tf.function(jit_compile=True)`. Where a framework
+    has not the execution that is asked for, a ValueError says which it has.
     """
-    steps = {"jax": _jax_step, "tensorflow": _tensorflow_step, "torch": _torch_step}
-    function: Callable[[], list[Any]] = steps[keras.backend.backend()](layer, x, upstream, backward)
-    return function
+    backend = keras.backend.backend()
+    known: dict[str, tuple[Execution, ...]] = {
+        "jax": ("compiled",),
+        "tensorflow": ("eager", "compiled", "xla"),
+        "torch": ("eager", "compiled"),
+    }
+    if execution not in known[backend]:
+        raise ValueError(f"execution on {backend} must be one of {', '.join(known[backend])}; got {execution}.")
+    if backend == "jax":
+        return _jax_step(layer, x, upstream, backward)
+    make = _tensorflow_step if backend == "tensorflow" else _torch_step
+    return make(layer, x, upstream, backward, execution)
 
 
-def saved_bytes(layer: Any, x: Any, upstream: Any) -> int | None:
+def saved_bytes(layer: Any, x: Any) -> int | None:
     """Returns the bytes that the forward pass keeps for the backward pass beside x and weights; None if unknown."""
     backend = keras.backend.backend()
     if backend == "torch":
@@ -44,10 +55,9 @@ def copy_ms(x: Any) -> float:
     else:
         import tensorflow as tf
 
-        out = tf.Variable(x)
-
         def copy() -> None:
-            out.assign(x)
+            tf.raw_ops.DeepCopy(x=x)  # assigning to a variable would share the buffer
+            tf.test.experimental.sync_devices()
 
     times = []
     for _ in range(30):
@@ -76,13 +86,14 @@ def _jax_step(layer: Any, x: Any, upstream: Any, backward: bool) -> Callable[[],
     return lambda: wait(compiled(x, trainable, upstream))
 
 
-def _tensorflow_step(layer: Any, x: Any, upstream: Any, backward: bool) -> Callable[[], list[Any]]:
+def _tensorflow_step(
+    layer: Any, x: Any, upstream: Any, backward: bool, execution: Execution
+) -> Callable[[], list[Any]]:
     import tensorflow as tf
 
     weights = [variable.value for variable in layer.trainable_variables]
 
-    @tf.function  # type: ignore[untyped-decorator, unused-ignore]
-    def compiled(x: Any, upstream: Any) -> Any:
+    def eager(x: Any, upstream: Any) -> Any:
         if not backward:
             return [layer(x)]
         with tf.GradientTape() as tape:
@@ -90,27 +101,30 @@ def _tensorflow_step(layer: Any, x: Any, upstream: Any, backward: bool) -> Calla
             output = layer(x)
         return [output, *tape.gradient(output, [x, *weights], upstream)]
 
+    function = eager if execution == "eager" else tf.function(eager, jit_compile=execution == "xla")
+
     def run() -> list[Any]:
-        results: list[Any] = compiled(x, upstream)
+        results: list[Any] = function(x, upstream)
         tf.test.experimental.sync_devices()
         return results
 
     return run
 
 
-def _torch_step(layer: Any, x: Any, upstream: Any, backward: bool) -> Callable[[], list[Any]]:
+def _torch_step(layer: Any, x: Any, upstream: Any, backward: bool, execution: Execution) -> Callable[[], list[Any]]:
     import torch
 
     weights = [variable.value for variable in layer.trainable_variables]
+    function = torch.compile(layer) if execution == "compiled" else layer
 
     def forward() -> list[Any]:
         with torch.no_grad():
-            outputs = [layer(x)]
+            outputs = [function(x)]
         _wait_for_torch(x)
         return outputs
 
     def both() -> list[Any]:
-        output = layer(x)
+        output = function(x)
         gradients = torch.autograd.grad(output, [x, *weights], upstream)
         _wait_for_torch(x)
         return [output, *gradients]

@@ -1,10 +1,11 @@
 """Claim: the layers are never slower than Keras's own or their composition, and SwiGLU keeps fewer activations.
 
 Each case compares a layer of the library with Keras's own or a composition of Keras's layers, and with the same
-arithmetic in the framework's functions, with equal weights; outputs and gradients are compared before the times.
+arithmetic in the framework's functions, with equal weights; outputs and all gradients are compared before the times.
 """
 
 import math
+import operator
 import os
 import sys
 import time
@@ -16,14 +17,17 @@ import numpy as np
 
 from benchmarks._paired import paired
 from benchmarks._results import append_row
-from benchmarks._steps import copy_ms, saved_bytes, step
+from benchmarks._steps import Execution, copy_ms, saved_bytes, step
 from kerasblocks.layers import ResidualBlock, RMSNorm, SwiGLU, Swish
 from kerasblocks.training import environment
 
 Case = Literal["rms_norm", "swiglu", "swish", "residual_block"]
 Size = Literal["small", "medium", "large"]
 Precision = Literal["float32", "bfloat16"]
+Against = Literal["keras", "native"]
+Mode = Literal["forward", "forward+backward"]
 
+_NATIVE = "the framework's functions"
 _SHAPES: dict[Size, tuple[int, int, int]] = {"small": (8, 16, 64), "medium": (8, 128, 512), "large": (8, 512, 1024)}
 _SWIGLU_SHAPES: dict[Size, tuple[int, int, int]] = {
     "small": (8, 16, 64),
@@ -36,6 +40,9 @@ def main(
     cases: Sequence[Case] = ("rms_norm", "swiglu", "swish", "residual_block"),
     sizes: Sequence[Size] = ("small", "medium", "large"),
     precisions: Sequence[Precision] = ("float32", "bfloat16"),
+    against: Sequence[Against] = ("keras", "native"),
+    modes: Sequence[Mode] = ("forward", "forward+backward"),
+    execution: Execution | None = None,
     blocks: int = 15,
     width: int | None = None,
 ) -> None:
@@ -45,6 +52,9 @@ def main(
         cases: which layers.
         sizes: which shapes.
         precisions: float32, or bfloat16 under the policy mixed_bfloat16.
+        against: Keras's own layers, the framework's functions, or both.
+        modes: forward, or forward and backward.
+        execution: None for that of `fit` on a CPU: eager on PyTorch, else compiled. See `_steps.step`.
         blocks: how many paired blocks.
         width: another width than that of the sizes.
     """
@@ -52,6 +62,8 @@ def main(
         sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
     if blocks < 15:
         sys.exit(f"error: blocks must be at least 15; got {blocks}.")
+    if execution is None:
+        execution = "eager" if keras.backend.backend() == "torch" else "compiled"
     for case in cases:
         for size in sizes:
             shape = (_SWIGLU_SHAPES if case == "swiglu" else _SHAPES)[size]
@@ -60,35 +72,45 @@ def main(
             for precision in precisions:
                 policy = "float32" if precision == "float32" else "mixed_bfloat16"
                 keras.config.set_dtype_policy(policy)
-                for against, ours, other in _pairs(case, shape):
-                    _measure(case, against, ours, other, shape, precision, blocks)
+                for name, ours, other in _pairs(case, shape):
+                    if ("native" if name == _NATIVE else "keras") in against:
+                        _measure(case, name, ours, other, shape, precision, modes, execution, blocks)
 
 
 def _measure(
-    case: str, against: str, ours: Any, other: Any, shape: tuple[int, ...], precision: str, blocks: int
+    case: str,
+    against: str,
+    ours: Any,
+    other: Any,
+    shape: tuple[int, ...],
+    precision: str,
+    modes: Sequence[Mode],
+    execution: Execution,
+    blocks: int,
 ) -> None:
     rng = np.random.default_rng(0)
     x, upstream = (keras.ops.cast(rng.normal(size=shape), precision) for _ in range(2))
     for layer in (ours, other):
         layer(x)
-    _equal_weights(case, ours, other)
+    _set_equal_weights(case, ours, other, rng)
     copied = copy_ms(x)
-    saved = [saved_bytes(layer, _leaf(x), upstream) for layer in (ours, other)]
-    for backward in (False, True):
+    saved = [saved_bytes(layer, _leaf(x)) for layer in (ours, other)]
+    for mode in modes:
+        backward = mode == "forward+backward"
         start = time.perf_counter()
-        function = step(ours, _leaf(x), upstream, backward=backward)
+        function = step(ours, _leaf(x), upstream, backward=backward, execution=execution)
         results = function()
         first = time.perf_counter() - start
-        compared = step(other, _leaf(x), upstream, backward=backward)
-        _check_equal(results[: 1 + backward], compared()[: 1 + backward], precision)
+        compared = step(other, _leaf(x), upstream, backward=backward, execution=execution)
+        _check_equal(case, results, compared(), precision)
         append_row(
             "layers",
             environment(),
             {
                 "case": case,
                 "against": against,
-                "mode": "forward+backward" if backward else "forward",
-                "execution": "eager" if keras.backend.backend() == "torch" else "compiled",
+                "mode": mode,
+                "execution": execution,
                 "dtype": precision,
                 "shape": "x".join(map(str, shape)),
                 **paired(function, compared, blocks),
@@ -112,12 +134,12 @@ def _pairs(case: str, shape: tuple[int, ...]) -> list[tuple[str, Any, Any]]:
         case "rms_norm":
             return [
                 ("keras.layers.RMSNormalization", RMSNorm(), keras.layers.RMSNormalization(epsilon=1e-6)),
-                ("the framework's functions", RMSNorm(), _NativeRMSNorm()),
+                (_NATIVE, RMSNorm(), _NativeRMSNorm()),
             ]
         case "swiglu":
             return [
                 ("three keras.layers.Dense", SwiGLU(), _Composed(dense, hidden, width)),
-                ("the framework's functions", SwiGLU(), _NativeSwiGLU(hidden)),
+                (_NATIVE, SwiGLU(), _NativeSwiGLU(hidden)),
             ]
         case "swish":
             return [("keras.layers.Activation('silu')", Swish(), keras.layers.Activation("silu"))]
@@ -174,7 +196,8 @@ class _NativeSwiGLU(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         gate, up, down = (keras.ops.cast(kernel, inputs.dtype) for kernel in self.kernels)
-        return (_native_silu()(inputs @ gate) * (inputs @ up)) @ down
+        silu, project = _native_silu(), _native_projection()
+        return project(silu(project(inputs, gate)) * project(inputs, up), down)
 
 
 def _native_rms_norm() -> Callable[[Any, Any], Any]:
@@ -217,17 +240,35 @@ def _native_silu() -> Callable[[Any], Any]:
     return torch.nn.functional.silu
 
 
-def _equal_weights(case: str, ours: Any, other: Any) -> None:
-    weights = other.get_weights()
-    if case == "swiglu":
-        gate, up, down = weights
-        weights = [np.concatenate([gate, up], axis=1), down]
-    ours.set_weights(weights)
+def _native_projection() -> Callable[[Any, Any], Any]:
+    if keras.backend.backend() != "tensorflow":
+        return operator.matmul
+    import tensorflow as tf
+
+    # TensorFlow's @ of a tensor and a matrix is a batch of products, far slower than one.
+    return lambda x, kernel: tf.tensordot(x, kernel, axes=1)
 
 
-def _check_equal(ours: list[Any], other: list[Any], precision: str) -> None:
-    for one, two in zip(ours, other, strict=True):
-        a, b = (keras.ops.convert_to_numpy(keras.ops.cast(each, "float32")) for each in (one, two))
+def _set_equal_weights(case: str, ours: Any, other: Any, rng: np.random.Generator) -> None:
+    # A scale of ones would hide one that is not multiplied by.
+    weights = [each + 0.1 * rng.normal(size=each.shape) if each.ndim == 1 else each for each in other.get_weights()]
+    other.set_weights(weights)
+    ours.set_weights(_arranged(case, weights))
+
+
+def _arranged(case: str, weights: list[Any]) -> list[Any]:
+    """Returns the weights of the other side, or their gradients, as ours lays them out."""
+    if case != "swiglu" or not weights:
+        return weights
+    gate, up, down = weights
+    return [np.concatenate([gate, up], axis=1), down]
+
+
+def _check_equal(case: str, ours: list[Any], other: list[Any], precision: str) -> None:
+    one, two = (
+        [keras.ops.convert_to_numpy(keras.ops.cast(each, "float32")) for each in side] for side in (ours, other)
+    )
+    for a, b in zip(one, [*two[:2], *_arranged(case, two[2:])], strict=True):
         error = np.abs(a - b).max() / np.abs(b).max()
-        if error > {"float32": 1e-4, "bfloat16": 5e-2}[precision]:
+        if not error <= {"float32": 1e-4, "bfloat16": 5e-2}[precision]:  # an error of NaN is one
             raise AssertionError(f"The two sides differ by {error:.1e} of the largest entry.")

@@ -7,7 +7,7 @@ import keras
 from kerasblocks._integers import as_integer
 from kerasblocks._numbers import as_flag, as_number, as_rate
 from kerasblocks.ops._floating import as_floating
-from kerasblocks.ops.gated_projection import gated_projection
+from kerasblocks.ops._gated_projection import gated_projection
 from kerasblocks.ops.swiglu import swiglu
 
 
@@ -106,7 +106,7 @@ class SwiGLU(keras.layers.Layer):
         self.gate_up = self._dense(
             2 * hidden,
             "gate_up",
-            kernel_initializer=SideBySide(first, second),
+            kernel_initializer=_SideBySide(first, second),
             kernel_regularizer=None if regularizer is None else _EachRegularized(regularizer),
             kernel_constraint=None if constraint is None else _EachConstrained(constraint),
         )
@@ -254,7 +254,7 @@ class SwiGLU(keras.layers.Layer):
         return None if modes == {None} else self.gate_up
 
 
-class SideBySide(keras.initializers.Initializer):
+class _SideBySide(keras.initializers.Initializer):
     """Initializes the two halves of the columns as matrices of their own."""
 
     def __init__(self, left: Any, right: Any) -> None:

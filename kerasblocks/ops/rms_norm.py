@@ -1,6 +1,5 @@
 """RMS normalization that survives large inputs and is faster in training than Keras's on every backend."""
 
-import functools
 import importlib
 import math
 import operator
@@ -70,7 +69,6 @@ def normalize(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float) -> Any:
     return reference(x, scale, axes, epsilon, window)
 
 
-@functools.cache
 def _window(dtype: str, epsilon: float) -> float:
     """Returns the power of two by which x is multiplied before it is squared.
 
