@@ -99,7 +99,7 @@ class ResidualBlock(keras.layers.Layer):
         self.scale = scale if scale is None or isinstance(scale, str) else as_number("scale", scale)
         self.drop_path = as_rate("drop_path", drop_path)
         self.supports_masking = True
-        self._drop = DropPath(self.drop_path, dtype=self.dtype_policy) if self.drop_path else None
+        self._drop = DropPath(self.drop_path, dtype=self.compute_dtype) if self.drop_path else None
         self._extras: dict[str, Any] = {}
         self._without_input = [isinstance(each, keras.Sequential) and not each.built for each in layers]
 
@@ -125,7 +125,10 @@ class ResidualBlock(keras.layers.Layer):
         if self._shortcut is not None and self._shortcut is not self.projection:
             self._shortcut.build(shape)
             self._shortcut.supports_masking = True  # Keras would warn that it ends a mask, which is ours to do.
-        self._keeps_length = len(shape) > 2 and len(output_shape) > 2 and shape[1] == output_shape[1]
+        if self._drop is not None:
+            self._drop.build(output_shape)
+        strided = getattr(self._shortcut, "strides", (1,))[0] != 1
+        self._keeps_length = len(shape) > 2 and len(output_shape) > 2 and shape[1] == output_shape[1] and not strided
         if self.scale == "rezero":
             self.gain = self.add_weight(name="rezero", shape=(), initializer="zeros")
         elif self.scale == "layerscale":
@@ -249,7 +252,9 @@ class ResidualBlock(keras.layers.Layer):
         convolutions = {3: keras.layers.Conv1D, 4: keras.layers.Conv2D, 5: keras.layers.Conv3D}
         if rank in convolutions and (rank > 3 or set(strides) != {1} or axis == 1):
             data_format = "channels_first" if axis == 1 else "channels_last"
-            return convolutions[rank](wanted[channel], 1, strides=strides, data_format=data_format, **common)
+            return convolutions[rank](
+                wanted[channel], 1, strides=strides, padding="same", data_format=data_format, **common
+            )
         if set(strides) <= {1} and channel == rank - 1:
             return keras.layers.Dense(wanted[-1], **common)
         raise ValueError(f"No projection is known for a shortcut of rank {rank}: {told}. Pass a layer as projection.")
@@ -286,7 +291,9 @@ class ResidualBlock(keras.layers.Layer):
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if not isinstance(value, keras.layers.Layer) and not any(value is each or value == each for each in choices):
+    if not isinstance(value, keras.layers.Layer) and not any(
+        value is each or (isinstance(value, str) and value == each) for each in choices
+    ):
         known = ", ".join(repr(each) for each in choices)
         raise ValueError(f"{name} must be one of {known}, or a layer; got {value!r}.")
 

@@ -94,7 +94,7 @@ class SwiGLU(keras.layers.Layer):
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self._quantization_config: Any = None
-        self._dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy) if self.dropout else None
+        self._dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.compute_dtype) if self.dropout else None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         width = input_shape[-1]

@@ -59,6 +59,8 @@ def normalize(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float) -> Any:
     """Is `rms_norm` for arguments that have been checked, with a scale in float32 or better."""
     x = as_floating(x)
     dtype = keras.backend.standardize_dtype(x.dtype)
+    if scale is not None and keras.backend.standardize_dtype(scale.dtype) != accumulation_dtype(dtype):
+        scale = keras.ops.cast(scale, accumulation_dtype(dtype))
     if all(x.shape[axis] == 1 for axis in axes):
         return of_one_number(x, scale, axes, epsilon)
     window = _window(dtype, epsilon)

@@ -257,3 +257,20 @@ def test_a_body_that_is_built_does_not_show_in_the_config(make_body):
 def test_bad_arguments_are_refused(body, options, message):
     with pytest.raises(ValueError, match=message):
         ResidualBlock(layers.Dense(3) if body is None else body, **options)
+
+
+def test_a_mask_ends_where_a_stride_shortens_an_unknown_length():
+    inputs = keras.Input((None, 8))
+    assert getattr(ResidualBlock(Halved())(layers.Masking()(inputs)), "_keras_mask", None) is None
+
+
+def test_a_block_that_drops_paths_can_be_quantized():
+    model = keras.Sequential([keras.Input((6, 8)), ResidualBlock(SwiGLU(6, dropout=0.5), drop_path=0.1)])
+    model.quantize("int8", filters="gate_up|down")
+    again = ResidualBlock.from_config(model.layers[0].get_config())
+    assert tuple(again(random((2, 6, 8)), training=True).shape) == (2, 6, 8)
+
+
+def test_zero_is_no_projection():
+    with pytest.raises(ValueError, match="projection must be one of False, 'auto', or a layer; got 0"):
+        ResidualBlock(layers.Dense(3), projection=0)
