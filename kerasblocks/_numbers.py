@@ -8,7 +8,7 @@ def as_number(name: str, value: Any) -> float:
     """Returns `value` as a float; raises `ValueError` unless it is a finite number."""
     try:
         number = math.nan if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number; got {value!r}.")

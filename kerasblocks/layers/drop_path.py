@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from kerasblocks._integers import as_integer
 from kerasblocks._numbers import as_rate
 
 
@@ -17,7 +18,7 @@ class DropPath(keras.layers.Layer):
 
     Args:
         rate: probability that a sample is dropped, 0 ≤ rate < 1.
-        seed: of the draws; None for a random one.
+        seed: of the draws, 0 or more; None for a random one.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -28,7 +29,7 @@ class DropPath(keras.layers.Layer):
         A tensor of the shape of `inputs` in the compute dtype.
 
     Raises:
-        ValueError: a `rate` outside its range.
+        ValueError: a `rate` outside its range, a `seed` that is no integer of 0 or more.
 
     Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
 
@@ -44,10 +45,10 @@ class DropPath(keras.layers.Layer):
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate = as_rate("rate", rate)
-        self.seed = seed
+        self.seed = None if seed is None else as_integer("seed", seed, least=0)
         self.supports_masking = True
         if self.rate > 0:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.input_spec = keras.layers.InputSpec(min_ndim=1)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

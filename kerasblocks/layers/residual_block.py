@@ -1,5 +1,6 @@
 """A residual block around any layers; Keras has only the addition."""
 
+import copy
 import functools
 import inspect
 from typing import Any
@@ -100,13 +101,14 @@ class ResidualBlock(keras.layers.Layer):
         self.drop_path = as_rate("drop_path", drop_path)
         self.supports_masking = True
         self._drop = DropPath(self.drop_path, dtype=self.compute_dtype) if self.drop_path else None
-        self._extras: dict[str, Any] = {}
-        self._without_input = [isinstance(each, keras.Sequential) and not each.built for each in layers]
+        self._remember_extras({})
+        leaves = [leaf for layer in layers for leaf in layer._flatten_layers()]
+        self._without_input = {leaf.name for leaf in leaves if isinstance(leaf, keras.Sequential) and not leaf.built}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.built:
             extras = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
-            self._extras = keras.tree.map_structure(_as_symbol, extras)
+            self._remember_extras(keras.tree.map_structure(_as_symbol, extras))
         return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -154,8 +156,8 @@ class ResidualBlock(keras.layers.Layer):
         for layer in self._body_layers:
             before = branch
             branch = layer(before, **_accepted(layer, {"mask": branch_mask, **kwargs}))
-            if branch_mask is not None and layer.supports_masking:
-                branch_mask = layer.compute_mask(before, branch_mask)
+            if branch_mask is not None:
+                branch_mask = layer.compute_mask(before, branch_mask) if layer.supports_masking else None
         branch = keras.ops.cast(branch, self.compute_dtype)
         if self._drop is not None:
             branch = self._drop(branch, training=training)
@@ -173,10 +175,13 @@ class ResidualBlock(keras.layers.Layer):
         return self._body_shape(tuple(input_shape))
 
     def get_config(self) -> dict[str, Any]:
-        body = [_serialized(layer) for layer in self._body_layers]
-        for layer, config, without_input in zip(self._body_layers, body, self._without_input, strict=True):
-            if layer.built and without_input:
-                del config["config"]["layers"][0]  # the input layer that building has put there
+        layers = self._body_layers
+        first = [next(number for number, other in enumerate(layers) if other is layer) for layer in layers]
+        # A layer that is called again is written as the place of its first call.
+        body = [
+            self._without_input_layers(_serialized(layer)) if place == number else place
+            for number, (layer, place) in enumerate(zip(layers, first, strict=True))
+        ]
         return {
             **super().get_config(),
             "body": body if isinstance(self.body, list | tuple) else body[0],
@@ -189,23 +194,47 @@ class ResidualBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ResidualBlock":
-        config = dict(config)
-        for name in ("body", "normalization", "projection"):
-            if isinstance(config[name], dict | list):
+        config = copy.deepcopy(config)  # for some of Keras's wrappers take what they read out of it
+        for name in ("normalization", "projection"):
+            if isinstance(config[name], dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
+        several = isinstance(config["body"], list | tuple)
+        layers: list[Any] = []
+        for each in config["body"] if several else [config["body"]]:
+            layers.append(layers[each] if isinstance(each, int) else keras.saving.deserialize_keras_object(each))
+        config["body"] = layers if several else layers[0]
         return cls(**config)
 
     def get_build_config(self) -> dict[str, Any] | None:
         config: dict[str, Any] | None = super().get_build_config()
-        extras = {name: value for name, value in self._extras.items() if isinstance(value, keras.KerasTensor)}
+        extras = {
+            name: value
+            for name, value in self._extras.items()
+            if any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(value))
+        }
         if config is not None and extras:
-            config["extras"] = {name: [list(value.shape), value.dtype] for name, value in extras.items()}
+            # Symbols made anew: those here carry the history of a call, of which Keras wants a layer's name.
+            config["extras"] = keras.saving.serialize_keras_object(keras.tree.map_structure(_as_symbol, extras))
         return config
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        extras = config.get("extras", {})
-        self._extras = {name: keras.KerasTensor(shape, dtype) for name, (shape, dtype) in extras.items()}
+        self._remember_extras(keras.saving.deserialize_keras_object(config.get("extras", {})))
         super().build_from_config({name: value for name, value in config.items() if name != "extras"})
+
+    def _remember_extras(self, extras: dict[str, Any]) -> None:
+        object.__setattr__(self, "_extras", extras)  # Keras would put lists and dicts into classes of its own.
+
+    def _without_input_layers(self, config: Any) -> Any:
+        """Takes out of the configuration the input layers that building has put into `keras.Sequential`s."""
+        if isinstance(config, list):
+            return [self._without_input_layers(each) for each in config]
+        if not isinstance(config, dict):
+            return config
+        config = {name: self._without_input_layers(value) for name, value in config.items()}
+        inner = config.get("config")
+        if config.get("class_name") == "Sequential" and inner["name"] in self._without_input:
+            inner["layers"] = [layer for layer in inner["layers"] if layer["class_name"] != "InputLayer"]
+        return config
 
     @property
     def _body_layers(self) -> list[Any]:
@@ -282,8 +311,11 @@ class ResidualBlock(keras.layers.Layer):
         strides = []
         for number, (size, end) in enumerate(sizes):
             stride = None if probed is None else probed[number]
-            if size is not None and end is not None and (stride is None or -(-size // stride) != end):
-                stride = _stride(size, end)
+            if size is not None and end is not None:
+                if probed is None:
+                    stride = _stride(size, end)
+                elif stride is not None and -(-size // stride) != end:
+                    stride = None
             elif probed is None and size is None and end is None:
                 stride = 1  # Nothing speaks against it, and the addition itself refuses different sizes.
             strides.append(stride)

@@ -21,7 +21,7 @@ class RMSNorm(keras.layers.Layer):
 
     Args:
         axis: the axis or axes of the mean, positive or negative.
-        epsilon: ε, above 0.
+        epsilon: ε, 1e-24 or more.
         use_scale: whether there is a scale.
         scale_initializer: initializer of the scale, whatever `zero_centered` says.
         zero_centered: keeps scale − 1 as the weight, and multiplies by 1 + weight, so that weight decay pulls
@@ -35,7 +35,7 @@ class RMSNorm(keras.layers.Layer):
         A tensor of the shape of `inputs` in the compute dtype.
 
     Raises:
-        ValueError: an `epsilon` that is not above 0, an axis that is not an integer, is repeated, or that the
+        ValueError: an `epsilon` below 1e-24, an axis that is not an integer, is repeated, or that the
             inputs have not; an unknown size of a normalized axis when there is a scale; inputs that are not
             numbers.
 
@@ -102,7 +102,7 @@ class RMSNorm(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "axis": self.axis,
+            "axis": list(self.axis) if isinstance(self.axis, list) else self.axis,  # Keras keeps a list of its own
             "epsilon": self.epsilon,
             "use_scale": self.use_scale,
             "scale_initializer": keras.initializers.serialize(self.scale_initializer),

@@ -107,7 +107,7 @@ class SwiGLU(keras.layers.Layer):
             2 * hidden,
             "gate_up",
             kernel_initializer=_SideBySide(first, second),
-            kernel_regularizer=None if regularizer is None else _EachRegularized(regularizer),
+            kernel_regularizer=None if regularizer is None else _EachRegularized(regularizer, 2 * hidden),
             kernel_constraint=None if constraint is None else _EachConstrained(constraint),
         )
         self.down = self._dense(
@@ -274,11 +274,11 @@ class _EachConstrained(keras.constraints.Constraint):
 
 
 class _EachRegularized(keras.regularizers.Regularizer):
-    def __init__(self, regularizer: Any) -> None:
-        self.regularizer = regularizer
+    def __init__(self, regularizer: Any, columns: int) -> None:
+        self.regularizer, self.columns = regularizer, columns
 
     def __call__(self, x: Any) -> Any:
-        if x.shape[-1] % 2:  # the small matrix A of an adaptation, which the halves share
+        if x.shape[-1] != self.columns:  # the small matrix A of an adaptation, which the halves share
             return self.regularizer(x)
         return sum(self.regularizer(half) for half in keras.ops.split(x, 2, axis=-1))
 

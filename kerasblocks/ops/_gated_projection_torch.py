@@ -5,13 +5,15 @@ from typing import Any
 import torch
 
 from kerasblocks.ops._gated_projection_reference import reference
-from kerasblocks.ops._torch_modes import is_traced, is_transformed
+from kerasblocks.ops._torch_modes import casts_itself, is_traced, is_transformed
 
 
 def gated_projection(gate_up: Any, kernel: Any, beta: float) -> Any:
     """Returns the product, or None where only the reference path will do."""
     needed = torch.is_grad_enabled() and (gate_up.requires_grad or kernel.requires_grad)
-    if not needed or gate_up.device.type == "meta" or is_traced() or is_transformed(gate_up, kernel):
+    if not needed or gate_up.device.type == "meta" or is_traced():
+        return None
+    if casts_itself(gate_up) or is_transformed(gate_up, kernel):
         return None
     apply: Any = _GatedProjection.apply
     return apply(gate_up, kernel, beta)

@@ -8,10 +8,16 @@ import keras
 from kerasblocks.ops._floating import accumulation_dtype
 
 
+_LARGEST_WINDOW = 2.0**-8
+
+
 def reference(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
     """Computes x / √(mean(x², axes) + ε) · scale; `window` multiplies x before it is squared."""
     ops = keras.ops
     scaled = ops.cast(x, accumulation_dtype(x.dtype)) * window
+    if window > _LARGEST_WINDOW and keras.backend.standardize_dtype(x.dtype) != "float16":
+        # So small an ε leaves no room: sums of the largest inputs would overflow.
+        scaled = ops.clip(scaled, -(2.0**96), 2.0**96)
     squares, sizes = ops.square(scaled), [ops.shape(x)[axis] for axis in axes]
     if keras.backend.standardize_dtype(scaled.dtype) == "float32" or None in sizes:
         mean = ops.mean(squares, axis=axes, keepdims=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kerasblocks.ops._rms_norm_reference import reference
-from kerasblocks.ops._torch_modes import is_traced, is_transformed
+from kerasblocks.ops._torch_modes import casts_itself, is_traced, is_transformed
 
 # Elements; below, starting more kernels costs more than the memory traffic that they save.
 _LEAST = 1 << 16
@@ -19,7 +19,9 @@ _BLOCK = 1 << 19  # elements of one block, a few of which fit in the last cache
 
 def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
     """Returns the normalized tensor, or None where only the reference path will do."""
-    if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or is_traced() or is_transformed(x, scale):
+    if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or is_traced():
+        return None
+    if casts_itself(x) or is_transformed(x, scale):
         return None
     gradient = _needs_gradient(x, scale)
     least = _LEAST if gradient else _LEAST_WITHOUT_GRADIENT

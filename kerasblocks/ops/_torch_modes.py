@@ -11,6 +11,11 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._is_tracing() or torch.onnx.is_in_onnx_export()
 
 
+def casts_itself(tensor: Any) -> bool:
+    """Tells whether `torch.autocast` chooses the dtypes, of which a gradient written by hand knows nothing."""
+    return torch.is_autocast_enabled(tensor.device.type)
+
+
 def is_transformed(*tensors: Any) -> bool:
     """Tells whether `torch.func` transforms or forward-mode derivatives are at work."""
     if torch._C._are_functorch_transforms_active():

@@ -13,6 +13,8 @@ from kerasblocks.ops._floating import accumulation_dtype, as_floating
 from kerasblocks.ops._rms_norm_reference import of_one_number, reference
 from kerasblocks.ops.fast_paths import fast_paths_enabled
 
+_LEAST_EPSILON = 1e-24  # Its power −3/2 is met in the gradient of a zero input.
+
 _fast = importlib.import_module(f"kerasblocks.ops._rms_norm_{keras.backend.backend()}")
 
 
@@ -26,13 +28,13 @@ def rms_norm(x: Any, scale: Any = None, *, axis: int | Sequence[int] = -1, epsil
         x: tensor of any shape of rank 1 or more.
         scale: None, or a tensor whose shape is the sizes of the normalized axes, in ascending order of the axes.
         axis: the axis or axes of the mean; negative ones count from the end.
-        epsilon: ε, above 0.
+        epsilon: ε, 1e-24 or more.
 
     Returns:
         A tensor of the shape of `x`, and of its dtype if that is a floating one, else of Keras's `floatx`.
 
     Raises:
-        ValueError: an `epsilon` that is not above 0, a scalar `x`, an axis that is repeated or that `x` has not,
+        ValueError: an `epsilon` below 1e-24, a scalar `x`, an axis that is repeated or that `x` has not,
             or a `scale` of another shape.
 
     Source: Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019, equation 4.
@@ -86,10 +88,12 @@ def _window(dtype: str, epsilon: float) -> float:
 
 
 def check_epsilon(epsilon: Any) -> float:
-    """Returns `epsilon` as a float; raises `ValueError` unless it is a finite number above 0."""
+    """Returns `epsilon` as a float; raises `ValueError` unless it is a finite number of `_LEAST_EPSILON` or more."""
     number = as_number("epsilon", epsilon)
     if number <= 0:
         raise ValueError(f"epsilon must be above 0; got {epsilon!r}.")
+    if number < _LEAST_EPSILON:
+        raise ValueError(f"epsilon must be {_LEAST_EPSILON} or more, for float32 to hold gradients; got {epsilon!r}.")
     return number
 
 

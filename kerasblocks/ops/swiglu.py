@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from kerasblocks.ops._floating import as_floating
 from kerasblocks.ops.swish import swish
 
 
@@ -11,15 +12,15 @@ def swiglu(gate: Any, up: Any, *, beta: float = 1.0) -> Any:
     """Computes swish_β(gate) ⊙ up, with swish_β(x) = x · σ(βx).
 
     Args:
-        gate: tensor of any shape.
+        gate: tensor of any shape; integers are cast to Keras's `floatx`.
         up: tensor of the same shape and dtype.
         beta: β, a number.
 
     Returns:
-        A tensor of the shape and dtype of `gate`.
+        A tensor of the shape of `gate` and of its floating dtype.
 
     Raises:
-        ValueError: tensors of different shapes or ones that do not consist of real numbers.
+        ValueError: tensors of different shapes or dtypes or ones that do not consist of real numbers.
 
     Source: Shazeer, "GLU variants improve Transformer", 2020, equation 5.
 
@@ -38,4 +39,8 @@ def swiglu(gate: Any, up: Any, *, beta: float = 1.0) -> Any:
         left != right for left, right in zip(gate.shape, up.shape, strict=True) if None not in (left, right)
     ):
         raise ValueError(f"gate and up must have one shape; got {tuple(gate.shape)} and {tuple(up.shape)}.")
+    gate, up = as_floating(gate), as_floating(up)
+    dtypes = [keras.backend.standardize_dtype(each.dtype) for each in (gate, up)]
+    if dtypes[0] != dtypes[1]:
+        raise ValueError(f"gate and up must have one dtype; got {dtypes[0]} and {dtypes[1]}.")
     return swish(gate, beta) * up

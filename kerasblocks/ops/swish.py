@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from kerasblocks._numbers import as_number
 from kerasblocks.ops._floating import accumulation_dtype, as_floating
 
 
@@ -21,7 +22,7 @@ def swish(x: Any, beta: Any = 1.0) -> Any:
         A tensor of the shape of `x` (broadcast with `beta`) and of its dtype.
 
     Raises:
-        ValueError: an `x` that does not consist of real numbers.
+        ValueError: an `x` that does not consist of real numbers, a `beta` that is neither a finite number nor a tensor.
 
     Source: Ramachandran, Zoph and Le, "Searching for activation functions", 2017.
 
@@ -35,7 +36,9 @@ def swish(x: Any, beta: Any = 1.0) -> Any:
     if not isinstance(x, keras.KerasTensor):
         x = keras.ops.convert_to_tensor(x)
     x = as_floating(x)
-    if isinstance(beta, int | float) and beta == 1:
-        return keras.ops.silu(x)
+    if not hasattr(beta, "shape"):
+        beta = as_number("beta", beta)
+        if beta == 1:
+            return keras.ops.silu(x)
     wide = keras.ops.cast(x, accumulation_dtype(x.dtype))
     return keras.ops.cast(wide * keras.ops.sigmoid(keras.ops.cast(beta, wide.dtype) * wide), x.dtype)

@@ -52,3 +52,10 @@ def test_nothing_is_dropped_outside_training(training):
 def test_a_bad_rate_is_refused(rate):
     with pytest.raises(ValueError, match="rate must"):
         DropPath(rate)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, "1", True])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_a_bad_seed_is_refused(rate, seed):
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0; got"):
+        DropPath(rate, seed=seed)

@@ -144,12 +144,24 @@ def test_an_own_projection_is_used():
         (lambda: layers.Dense(9), {"projection": False}, (2, 4), r"projection=False .* \(2, 4\) into \(2, 9\)"),
         (lambda: layers.Conv2D(4, 3), {}, (2, 8, 8, 4), r"\(2, 8, 8, 4\) into \(2, 6, 6, 4\)"),
         (lambda: layers.Conv2D(4, 3), {}, (None, None, None, 4), r"None, 4\) .* not those of a stride"),
+        (lambda: layers.Conv2D(4, 3), {}, (2, 3, 3, 4), r"\(2, 3, 3, 4\) into \(2, 1, 1, 4\)"),
+        (lambda: layers.MaxPooling1D(2), {}, (2, 7, 4), r"\(2, 7, 4\) into \(2, 3, 4\)"),
         (lambda: layers.Flatten(), {}, (2, 8, 4), r"keep the rank .* \(2, 8, 4\) into \(2, 32\)"),
         (lambda: layers.UpSampling1D(2), {}, (2, 8, 4), r"\(2, 8, 4\) into \(2, 16, 4\)"),
         (lambda: layers.Dense(9), {"projection": layers.Dense(5)}, (2, 4), r"gives the shape \(2, 5\), but the body"),
         (lambda: layers.Dense(4), {"normalization": "rms"}, (None, None), "must be known"),
     ],
-    ids=["refused", "valid", "valid, unknown", "rank", "upsampling", "own", "unknown width"],
+    ids=[
+        "refused",
+        "valid",
+        "valid, unknown",
+        "valid, to one",
+        "valid pooling",
+        "rank",
+        "upsampling",
+        "own",
+        "unknown width",
+    ],
 )
 def test_bodies_whose_output_cannot_be_added_are_refused_with_both_shapes(make_body, options, shape, message):
     with pytest.raises(ValueError, match=message):
@@ -193,6 +205,23 @@ def test_extra_arguments_in_a_saved_functional_model(tmp_path):
     np.testing.assert_array_equal(to_numpy(loaded([x, lower])), to_numpy(model([x, lower])))
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Added(keras.layers.Layer):
+    def call(self, x, others):
+        return x + others[0] * others[1]
+
+
+def test_a_list_of_tensors_in_a_saved_functional_model(tmp_path):
+    inputs = [keras.Input((5, 6)) for _ in range(3)]
+    block = ResidualBlock(Added(), scale="layerscale")
+    model = keras.Model(inputs, block(inputs[0], others=inputs[1:]))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    arrays = [random((2, 5, 6), seed) for seed in range(3)]
+    np.testing.assert_array_equal(to_numpy(loaded(arrays)), to_numpy(model(arrays)))
+    assert_close(to_numpy(model(arrays)), arrays[0] + 1e-5 * (arrays[0] + arrays[1] * arrays[2]), 1e-6)
+
+
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         ResidualBlock(layers.Dense(4))(random((2, 4)), colour=1)
@@ -216,6 +245,23 @@ def test_masks_pass_while_the_length_stays():
     assert getattr(strided(masked), "_keras_mask", None) is None
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Opaque(keras.layers.Layer):
+    """Does not say that masks hold after it."""
+
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'opaque.*does not support mask")  # Keras's own word on it
+@pytest.mark.parametrize(("make_first", "reaches"), [(Opaque, False), (lambda: layers.Dense(6), True)])
+def test_masks_reach_as_far_as_layers_support_them(make_first, reaches):
+    x, whole = random((2, 5, 6)), np.ones((2, 5, 5), bool)
+    block = ResidualBlock([make_first(), Attention()])
+    block(x, mask=np.ones((2, 5), bool), attention_mask=whole)
+    assert block.body[1].seen == (False, None, reaches)
+
+
 def test_samples_of_the_branch_are_dropped():
     block = ResidualBlock(layers.Dense(3, kernel_initializer="identity"), drop_path=0.5)
     ratio = to_numpy(block(np.ones((64, 3), "float32"), training=True))
@@ -225,8 +271,14 @@ def test_samples_of_the_branch_are_dropped():
 
 @pytest.mark.parametrize(
     "make_body",
-    [lambda: keras.Sequential([layers.Dense(5), layers.Dense(4)]), lambda: SwiGLU()],
-    ids=["model", "layer"],
+    [
+        lambda: keras.Sequential([layers.Dense(5), layers.Dense(4)]),
+        lambda: keras.Sequential([keras.Sequential([layers.Dense(4)]), layers.Dense(4)]),
+        lambda: layers.TimeDistributed(keras.Sequential([layers.Dense(4)])),
+        lambda: keras.Sequential([keras.Input((2, 4)), layers.Dense(4)]),
+        lambda: SwiGLU(),
+    ],
+    ids=["model", "model in a model", "model in a wrapper", "model with an input", "layer"],
 )
 def test_a_body_that_is_built_does_not_show_in_the_config(make_body):
     block = ResidualBlock(make_body())
@@ -237,6 +289,20 @@ def test_a_body_that_is_built_does_not_show_in_the_config(make_body):
     again = ResidualBlock.from_config(before)
     again(random((3, 2, 4)))
     assert again.get_config() == before
+
+
+def test_a_layer_that_is_called_twice_stays_one_layer(tmp_path):
+    shared, x = layers.Dense(4), random((2, 4))
+    model = keras.Sequential([keras.Input((4,)), ResidualBlock([shared, layers.ReLU(), shared], scale=0.5)])
+    again = ResidualBlock.from_config(model.layers[0].get_config())
+    again(x)
+    assert again.body[0] is again.body[2]
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(to_numpy(again(x)), to_numpy(model(x)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.count_params() == shared.count_params()
+    np.testing.assert_array_equal(to_numpy(loaded(x)), to_numpy(model(x)))
 
 
 @pytest.mark.parametrize(

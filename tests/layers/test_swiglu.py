@@ -147,6 +147,18 @@ def test_constraints_and_regularizers_see_each_matrix():
     assert np.linalg.norm(constrained[:, 4:]) == pytest.approx(1, rel=1e-4)
 
 
+def test_the_small_matrices_of_an_adaptation_are_regularized_whole():
+    layer = SwiGLU(4, kernel_regularizer=keras.regularizers.OrthogonalRegularizer(1.0, mode="columns"))
+    layer.build((None, 6))
+    layer.enable_lora(2)
+    a = np.zeros((6, 2), "float32")
+    a[0] = 1.0  # two equal columns: halves of one column each would find nothing to punish
+    layer.gate_up.lora_kernel_a.assign(a)
+    assert float(
+        keras.ops.convert_to_numpy(layer.gate_up.kernel_regularizer(keras.ops.convert_to_tensor(a)))
+    ) == pytest.approx(1.0, rel=1e-4)
+
+
 def test_dropout_is_before_the_down_projection():
     layer = SwiGLU(1000, 1000, dropout=0.5, kernel_initializer="identity")
     x = np.full((1, 1000), 3.0, "float32")

@@ -74,6 +74,23 @@ def test_a_gate_of_another_shape_is_refused(shape):
         swiglu(np.ones((2, 3), "float32"), np.ones(shape, "float32"))
 
 
+def test_a_gate_of_another_dtype_is_refused():
+    with pytest.raises(ValueError, match=r"gate and up must have one dtype; got float32 and float16"):
+        swiglu(np.ones(3, "float32"), np.ones(3, "float16"))
+
+
+def test_integers_are_cast_on_both_sides():
+    gate, up = np.array([0, 1, 2]), np.array([3, 4, 5])
+    assert_close(keras.ops.convert_to_numpy(swiglu(gate, up)), oracle(gate.astype("float64"), 1.0) * up, 1e-6)
+
+
+@pytest.mark.parametrize("beta", ["1", None, float("inf"), True, 1j, [1.0]], ids=str)
+def test_a_bad_beta_of_the_functions_is_refused(beta):
+    for function in (lambda x: swish(x, beta), lambda x: swiglu(x, x, beta=beta)):
+        with pytest.raises(ValueError, match="beta must be a finite number; got"):
+            function(np.ones(3, "float32"))
+
+
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch has no strings.")
 def test_strings_are_refused():
     import tensorflow as tf

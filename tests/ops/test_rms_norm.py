@@ -110,10 +110,12 @@ def test_rows_of_very_different_sizes_do_not_disturb_each_other(path):
         assert_close(row, wanted, 1e-5)
 
 
+@pytest.mark.parametrize("epsilon", [EPSILON, 1e-24])
 @pytest.mark.parametrize("value", [0.0, 1e20, 1e30, 3.4e38, -3.4e38])
-def test_zeros_and_the_largest_numbers_give_finite_results_and_gradients(value, path):
+def test_zeros_and_the_largest_numbers_give_finite_results_and_gradients(value, epsilon, path):
     x, scale, upstream = arrays((2, 1500), (-1,))
-    results = function_and_gradients(rms_norm, (np.full_like(x, value), scale), upstream)
+    x = np.full_like(x, value)
+    results = function_and_gradients(lambda x, s: rms_norm(x, s, epsilon=epsilon), (x, scale), upstream)
     for result in results:
         assert np.isfinite(result).all()
 
@@ -231,9 +233,9 @@ def test_symbolic_inputs_become_part_of_a_functional_model():
     assert_close(model.predict(x, verbose=0), oracle(x, None, (1, 2)), 1e-6)
 
 
-@pytest.mark.parametrize("epsilon", [0, -1e-6, float("nan"), float("inf"), "1e-6", None, True])
+@pytest.mark.parametrize("epsilon", [0, -1e-6, float("nan"), float("inf"), "1e-6", None, True, 10**400, 1e-25])
 def test_a_bad_epsilon_is_refused(epsilon):
-    with pytest.raises(ValueError, match=r"epsilon must be (above 0|a finite number); got"):
+    with pytest.raises(ValueError, match=r"epsilon must be (above 0|a finite number|1e-24 or more, .*); got"):
         rms_norm(np.ones(3, "float32"), epsilon=epsilon)
 
 
