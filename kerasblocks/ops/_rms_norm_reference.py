@@ -7,7 +7,6 @@ import keras
 
 from kerasblocks.ops._floating import accumulation_dtype
 
-
 _LARGEST_WINDOW = 2.0**-8
 
 
