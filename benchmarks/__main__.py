@@ -1,6 +1,12 @@
 """The one runner: `KERAS_BACKEND=jax python -m benchmarks lenet-accuracy [options]`, from the project's root."""
 
+import os
+import sys
+
 import tyro
+
+if "KERAS_BACKEND" not in os.environ:
+    sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
 
 from benchmarks import depth, layers, lenet_accuracy
 from benchmarks._results import as_markdown

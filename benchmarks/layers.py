@@ -6,7 +6,6 @@ arithmetic in the framework's functions, with equal weights; outputs and all gra
 
 import math
 import operator
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -58,8 +57,6 @@ def main(
         blocks: how many paired blocks.
         width: another width than that of the sizes.
     """
-    if "KERAS_BACKEND" not in os.environ:
-        sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
     if blocks < 15:
         sys.exit(f"error: blocks must be at least 15; got {blocks}.")
     if execution is None:

@@ -5,7 +5,6 @@ the mean over the seeds.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,8 +24,6 @@ def main(fashion: Path | None = None, seeds: int = 3) -> None:
         fashion: folder with Fashion-MNIST's four IDX files; without it that case is left out.
         seeds: how many seeds, from 0.
     """
-    if "KERAS_BACKEND" not in os.environ:
-        sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
     cases = {
         "digits, modern": (["--variant", "modern"], 0.97),
         "digits, 1998": (["--variant", "1998"], 0.95),

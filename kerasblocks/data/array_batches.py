@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasblocks._integers import as_integer
+from kerasblocks._arguments import as_integer
 
 
 class ArrayBatches(keras.utils.PyDataset):

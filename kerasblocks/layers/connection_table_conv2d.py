@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasblocks._integers import as_integer
+from kerasblocks._arguments import as_integer
 
 
 @keras.saving.register_keras_serializable(package="kerasblocks")

@@ -1,11 +1,11 @@
-"""Stochastic depth: whole samples of a residual branch are dropped; Keras drops single numbers only."""
+"""Stochastic depth for inputs of any rank; Keras's Dropout needs a `noise_shape` that spells the rank out."""
 
 from typing import Any
 
 import keras
 
-from kerasblocks._integers import as_integer
-from kerasblocks._numbers import as_rate
+from kerasblocks._arguments import as_integer, as_rate
+from kerasblocks.ops._floating import cast_to
 
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
@@ -29,7 +29,7 @@ class DropPath(keras.layers.Layer):
         A tensor of the shape of `inputs` in the compute dtype.
 
     Raises:
-        ValueError: a `rate` outside its range, a `seed` that is no integer of 0 or more.
+        ValueError: a `rate` outside its range, a `seed` that is no integer of 0 or more, a scalar input.
 
     Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
 
@@ -55,7 +55,7 @@ class DropPath(keras.layers.Layer):
         pass
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        inputs = keras.ops.cast(inputs, self.compute_dtype)
+        inputs = cast_to(inputs, self.compute_dtype)
         if not training or self.rate == 0:
             return inputs
         ones = keras.ops.ones((keras.ops.shape(inputs)[0], *[1] * (len(inputs.shape) - 1)), dtype=inputs.dtype)

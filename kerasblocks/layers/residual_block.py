@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 
-from kerasblocks._numbers import as_number, as_rate
+from kerasblocks._arguments import as_number, as_rate
 from kerasblocks.layers.drop_path import DropPath
 from kerasblocks.layers.rms_norm import RMSNorm
+from kerasblocks.ops._floating import cast_to
 
 _LAYER_SCALE = 1e-5
 _PROBE = 240  # divisible by the usual strides; every size that divides it is told apart
@@ -132,12 +133,12 @@ class ResidualBlock(keras.layers.Layer):
         strided = getattr(self._shortcut, "strides", (1,))[0] != 1
         self._keeps_length = len(shape) > 2 and len(output_shape) > 2 and shape[1] == output_shape[1] and not strided
         if self.scale == "rezero":
-            self.gain = self.add_weight(name="rezero", shape=(), initializer="zeros")
+            self.trained_scale = self.add_weight(name="rezero", shape=(), initializer="zeros")
         elif self.scale == "layerscale":
             channel = axis % len(output_shape)
             sizes = [size if number == channel else 1 for number, size in enumerate(output_shape)]
             initializer = keras.initializers.Constant(_LAYER_SCALE)
-            self.gain = self.add_weight(name="layerscale", shape=sizes[1:], initializer=initializer)
+            self.trained_scale = self.add_weight(name="layerscale", shape=sizes[1:], initializer=initializer)
 
     def call(
         self,
@@ -148,7 +149,7 @@ class ResidualBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> Any:
         mask = inputs_mask if mask is None else mask
-        inputs = keras.ops.cast(inputs, self.compute_dtype)
+        inputs = cast_to(inputs, self.compute_dtype)
         branch = inputs
         if self.order == "pre" and self._norm is not None:
             branch = self._norm(branch, **_accepted(self._norm, {"mask": mask}))
@@ -158,15 +159,15 @@ class ResidualBlock(keras.layers.Layer):
             branch = layer(before, **_accepted(layer, {"mask": branch_mask, **kwargs}))
             if branch_mask is not None:
                 branch_mask = layer.compute_mask(before, branch_mask) if layer.supports_masking else None
-        branch = keras.ops.cast(branch, self.compute_dtype)
+        branch = cast_to(branch, self.compute_dtype)
         if self._drop is not None:
             branch = self._drop(branch, training=training)
         if self.scale is not None:
-            branch = branch * (self.gain if isinstance(self.scale, str) else self.scale)
+            branch = branch * (self.trained_scale if isinstance(self.scale, str) else self.scale)
         outputs = (inputs if self._shortcut is None else self._shortcut(inputs)) + branch
         if self.order == "post" and self._norm is not None:
             outputs = self._norm(outputs, **_accepted(self._norm, {"mask": self.compute_mask(inputs, mask)}))
-        return keras.ops.cast(outputs, self.compute_dtype)
+        return cast_to(outputs, self.compute_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         return previous_mask if self._keeps_length else None

@@ -1,12 +1,12 @@
-"""RMS normalization whose scale stays in float32 and whose config stays as given; Keras's rounds and rewrites them."""
+"""RMS normalization with a float32 scale under mixed precision and a constant config; Keras's changes both."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from kerasblocks._numbers import as_flag
-from kerasblocks.ops._floating import accumulation_dtype
+from kerasblocks._arguments import as_flag
+from kerasblocks.ops._floating import accumulation_dtype, cast_to
 from kerasblocks.ops.rms_norm import as_axes, check_axes, check_epsilon, normalize
 
 
@@ -37,7 +37,7 @@ class RMSNorm(keras.layers.Layer):
     Raises:
         ValueError: an `epsilon` below 1e-24, an axis that is not an integer, is repeated, or that the
             inputs have not; an unknown size of a normalized axis when there is a scale; inputs that are not
-            numbers.
+            numbers, or of another rank or width than those with which the layer was built.
 
     Source: Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019, equation 4.
 
@@ -79,12 +79,10 @@ class RMSNorm(keras.layers.Layer):
                     f"axis={self.axis!r}. Set them, or use_scale=False."
                 )
             self.scale = self.add_weight(name="scale", shape=sizes, initializer=self._initial_scale, autocast=False)
-            axes = dict(zip(self._axes, sizes, strict=True))
-        else:
-            axes = {}
-        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes=axes)
+        self._rank, self._sizes = len(input_shape), sizes
 
     def call(self, inputs: Any) -> Any:
+        self._check_shape(inputs.shape)
         scale = self.scale
         if scale is not None:
             wide = accumulation_dtype(self.compute_dtype)
@@ -92,11 +90,13 @@ class RMSNorm(keras.layers.Layer):
             if self.zero_centered:
                 scale = 1 + scale
         outputs = normalize(inputs, scale, self._axes, self.epsilon)
-        same = keras.backend.standardize_dtype(outputs.dtype) == self.compute_dtype
-        return outputs if same else keras.ops.cast(outputs, self.compute_dtype)
+        return cast_to(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        check_axes(self.axis, len(input_shape))
+        if self.built:
+            self._check_shape(input_shape)
+        else:
+            check_axes(self.axis, len(input_shape))
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -108,6 +108,19 @@ class RMSNorm(keras.layers.Layer):
             "scale_initializer": keras.initializers.serialize(self.scale_initializer),
             "zero_centered": self.zero_centered,
         }
+
+    def _check_shape(self, shape: Sequence[int | None]) -> None:
+        # By hand: Keras's own check of an `input_spec` takes as long as the rest of the work on a small tensor.
+        fits = len(shape) == self._rank and (
+            not self.use_scale
+            or all(shape[axis] in (size, None) for axis, size in zip(self._axes, self._sizes, strict=True))
+        )
+        if not fits:
+            wanted = dict(zip(self._axes, self._sizes, strict=True)) if self.use_scale else "any sizes"
+            raise ValueError(
+                f"{self.name} was built for inputs of rank {self._rank} with {wanted} along its axes; "
+                f"got the shape {tuple(shape)}. Make another layer for it."
+            )
 
     def _initial_scale(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
         value = self.scale_initializer(shape, dtype=dtype)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerasblocks._integers import as_integer
+from kerasblocks._arguments import as_integer
 from kerasblocks.ops._floating import accumulation_dtype
 
 

@@ -1,12 +1,11 @@
-"""The gated feed-forward layer of today's transformers, with half the activations kept; Keras has none."""
+"""The gated feed-forward layer of today's transformers, which keeps fewer activations; Keras has none."""
 
 from typing import Any
 
 import keras
 
-from kerasblocks._integers import as_integer
-from kerasblocks._numbers import as_flag, as_number, as_rate
-from kerasblocks.ops._floating import as_floating
+from kerasblocks._arguments import as_flag, as_integer, as_number, as_rate
+from kerasblocks.ops._floating import as_floating, cast_to
 from kerasblocks.ops._gated_projection import gated_projection
 from kerasblocks.ops.swiglu import swiglu
 
@@ -45,8 +44,9 @@ class SwiGLU(keras.layers.Layer):
         A tensor of shape `(batch, ..., output_dim)` in the compute dtype.
 
     Raises:
-        ValueError: a dimension below 1, a `beta` that is not a finite number, a `dropout` outside its range,
-            inputs of rank below 2 or of unknown width.
+        ValueError: a dimension or rank below 1, a `beta` that is not a finite number, a `dropout` outside its
+            range, a flag that is no bool, a `lora_alpha` without `lora_rank`, inputs of rank below 2 or of unknown
+            width.
 
     Source: Shazeer, "GLU variants improve Transformer", 2020, equation 6.
 
@@ -90,7 +90,9 @@ class SwiGLU(keras.layers.Layer):
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.lora_rank = None if lora_rank is None else as_integer("lora_rank", lora_rank, least=1)
-        self.lora_alpha = None if lora_alpha is None else as_number("lora_alpha", lora_alpha)
+        if lora_alpha is not None and lora_rank is None:
+            raise ValueError(f"lora_alpha needs a lora_rank; got lora_alpha={lora_alpha!r} without one.")
+        self.lora_alpha = self.lora_rank if lora_alpha is None else as_number("lora_alpha", lora_alpha)
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self._quantization_config: Any = None
@@ -125,7 +127,7 @@ class SwiGLU(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         ops = keras.ops
-        gate_up = self.gate_up(ops.cast(as_floating(inputs), self.compute_dtype))
+        gate_up = self.gate_up(cast_to(as_floating(inputs), self.compute_dtype))
         if self.down.quantization_mode is not None or (training and self._dropout_layer is not None):
             gate, up = ops.split(gate_up, 2, axis=-1)
             hidden = swiglu(gate, up, beta=self.beta)
@@ -179,6 +181,10 @@ class SwiGLU(keras.layers.Layer):
             mode: `"int8"`, or another mode of `Dense` that needs no calibration.
             type_check: as for `Dense`.
             config: Keras's quantization config; None for the mode's default.
+
+        Raises:
+            ValueError: neither a mode nor a config, or one that `Dense` has not.
+            NotImplementedError: a subclass, unless `type_check` is False.
         """
         if type_check and type(self) is not SwiGLU:
             raise NotImplementedError(f"{type(self).__name__} is a subclass of SwiGLU and has no quantize().")

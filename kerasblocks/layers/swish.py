@@ -4,7 +4,8 @@ from typing import Any
 
 import keras
 
-from kerasblocks._numbers import as_flag, as_number
+from kerasblocks._arguments import as_flag, as_number
+from kerasblocks.ops._floating import cast_to
 from kerasblocks.ops.swish import swish
 
 
@@ -45,12 +46,12 @@ class Swish(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if self.trainable_beta:
-            self.slope = self.add_weight(
+            self.trained_beta = self.add_weight(
                 name="beta", shape=(), initializer=keras.initializers.Constant(self.beta), autocast=False
             )
 
     def call(self, inputs: Any) -> Any:
-        return keras.ops.cast(swish(inputs, self.slope if self.trainable_beta else self.beta), self.compute_dtype)
+        return cast_to(swish(inputs, self.trained_beta if self.trainable_beta else self.beta), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)

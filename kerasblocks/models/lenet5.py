@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kerasblocks._integers import as_integer
+from kerasblocks._arguments import as_integer
 from kerasblocks.layers import CodeDistance, ConnectionTableConv2D, Subsampling2D
 from kerasblocks.models._lenet5_codes import CODE_LENGTH, code_book
 from kerasblocks.models._numpy_weights import draw_weights

@@ -1,8 +1,24 @@
 """Dtypes of the operations: real numbers, integers cast as Keras casts them, sums in float32 or better."""
 
+import functools
 from typing import Any
 
 import keras
+
+
+@functools.cache
+def _name(dtype: Any) -> str:
+    return str(keras.backend.standardize_dtype(dtype))
+
+
+def dtype_of(x: Any) -> str:
+    """Returns the name of the tensor's dtype; Keras looks a name up anew at every call, which small tensors feel."""
+    return _name(x.dtype)
+
+
+def cast_to(x: Any, dtype: str) -> Any:
+    """Returns the tensor, not a variable, in this dtype: itself if it has it, where Keras's cast would do work."""
+    return x if hasattr(x, "dtype") and dtype_of(x) == dtype else keras.ops.cast(x, dtype)
 
 
 def as_floating(x: Any) -> Any:
@@ -11,7 +27,7 @@ def as_floating(x: Any) -> Any:
     Raises:
         ValueError: a dtype that is not of real numbers.
     """
-    dtype = keras.backend.standardize_dtype(x.dtype)
+    dtype = dtype_of(x)
     if keras.backend.is_float_dtype(dtype):
         return x
     if not keras.backend.is_int_dtype(dtype) and dtype != "bool":
@@ -24,5 +40,4 @@ def accumulation_dtype(*dtypes: Any) -> str:
 
     Keras's `result_type` gives float32 for float64 and float32.
     """
-    names = [keras.backend.standardize_dtype(dtype) for dtype in dtypes]
-    return "float64" if "float64" in names else "float32"
+    return "float64" if "float64" in [_name(dtype) for dtype in dtypes] else "float32"

@@ -1,14 +1,11 @@
-"""A SwiGLU gate and the matrix product after it, which keep half of what the composition keeps for the gradient."""
+"""A SwiGLU gate and the matrix product after it, which keep less for the gradient than their composition."""
 
-import importlib
 from typing import Any
 
-import keras
-
+from kerasblocks.ops._dispatch import with_fast_path
 from kerasblocks.ops._gated_projection_reference import reference
-from kerasblocks.ops.fast_paths import fast_paths_enabled
 
-_fast = importlib.import_module(f"kerasblocks.ops._gated_projection_{keras.backend.backend()}")
+_gated_projection = with_fast_path("gated_projection", reference)
 
 
 def gated_projection(gate_up: Any, kernel: Any, beta: float = 1.0) -> Any:
@@ -25,8 +22,4 @@ def gated_projection(gate_up: Any, kernel: Any, beta: float = 1.0) -> Any:
     Returns:
         A tensor of shape `(..., outputs)`.
     """
-    if fast_paths_enabled() and not isinstance(gate_up, keras.KerasTensor):
-        result = _fast.gated_projection(gate_up, kernel, beta)
-        if result is not None:
-            return result
-    return reference(gate_up, kernel, beta)
+    return _gated_projection(gate_up, kernel, beta)

@@ -6,7 +6,9 @@ import tensorflow as tf
 
 
 def gated_projection(gate_up: Any, kernel: Any, beta: float) -> Any:
-    """Returns the product."""
+    """Returns the product, or None where the reference path widens half precision and saves nothing by it."""
+    if beta != 1 and gate_up.dtype in (tf.float16, tf.bfloat16):
+        return None
 
     @tf.custom_gradient
     def project(gate_up: Any, kernel: Any) -> Any:
@@ -19,7 +21,9 @@ def gated_projection(gate_up: Any, kernel: Any, beta: float) -> Any:
             flat = tf.reshape(upstream, (-1, kernel.shape[1]))
             by_kernel = tf.matmul(tf.reshape(swish * up, (-1, kernel.shape[0])), flat, transpose_a=True)
             by_product = tf.reshape(tf.matmul(flat, kernel, transpose_b=True), sizes)
-            by_gate = by_product * up * (sigmoid + beta * swish * (1 - sigmoid))
+            # Beyond ±1e4 the sigmoid is 0 or 1, and what may have overflowed is multiplied by 0.
+            argument = tf.clip_by_value(beta * gate, -1e4, 1e4)
+            by_gate = by_product * up * (sigmoid * (1 + argument * (1 - sigmoid)))
             return tf.concat([by_gate, by_product * swish], axis=-1), by_kernel
 
         product = tf.reshape(gate * tf.sigmoid(beta * gate) * up, (-1, kernel.shape[0]))

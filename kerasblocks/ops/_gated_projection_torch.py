@@ -5,15 +5,15 @@ from typing import Any
 import torch
 
 from kerasblocks.ops._gated_projection_reference import reference
-from kerasblocks.ops._torch_modes import casts_itself, is_traced, is_transformed
+from kerasblocks.ops._torch_modes import by_autograd, forbid_own_gradient
 
 
 def gated_projection(gate_up: Any, kernel: Any, beta: float) -> Any:
     """Returns the product, or None where only the reference path will do."""
     needed = torch.is_grad_enabled() and (gate_up.requires_grad or kernel.requires_grad)
-    if not needed or gate_up.device.type == "meta" or is_traced():
-        return None
-    if casts_itself(gate_up) or is_transformed(gate_up, kernel):
+    # With another slope the reference path widens half precision, which here would take what is saved.
+    widens = beta != 1 and gate_up.dtype in (torch.float16, torch.bfloat16)
+    if not needed or widens or forbid_own_gradient(gate_up, kernel):
         return None
     apply: Any = _GatedProjection.apply
     return apply(gate_up, kernel, beta)
@@ -32,9 +32,9 @@ class _GatedProjection(torch.autograd.Function):
         gate_up, kernel = ctx.saved_tensors
         beta = ctx.beta
         if torch.is_grad_enabled():
-            wanted = [each for each in (gate_up, kernel) if each.requires_grad]
-            found = iter(torch.autograd.grad(reference(gate_up, kernel, beta), wanted, upstream, create_graph=True))
-            return *(next(found) if each.requires_grad else None for each in (gate_up, kernel)), None
+            return *by_autograd(
+                lambda gate_up, kernel: reference(gate_up, kernel, beta), upstream, gate_up, kernel
+            ), None
         gate, up = gate_up.chunk(2, dim=-1)
         swish = _swish(gate, beta)
         by_gate_up = by_kernel = None
@@ -51,9 +51,11 @@ class _GatedProjection(torch.autograd.Function):
             if beta == 1:
                 torch.ops.aten.silu_backward.grad_input(by_product, gate, grad_input=by_gate)
             else:
-                sigmoid = torch.sigmoid(gate * beta)
-                swish.mul_(beta).addcmul_(swish, sigmoid, value=-1).add_(sigmoid)
-                torch.mul(by_product, swish, out=by_gate)
+                argument = gate * beta
+                sigmoid = torch.sigmoid(argument)
+                # Beyond ±1e4 the sigmoid is 0 or 1, and what may have overflowed is multiplied by 0.
+                slope = argument.clamp_(-1e4, 1e4).mul_(1 - sigmoid).add_(1).mul_(sigmoid)
+                torch.mul(by_product, slope, out=by_gate)
         return by_gate_up, by_kernel, None
 
 

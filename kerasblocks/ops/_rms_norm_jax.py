@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+_LEAST = 1 << 15  # elements; below, the condition costs more than the window
+
 
 def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
     """Returns the normalized tensor; under `jit` the derivatives are those of `custom_jvp` in both directions."""
@@ -18,13 +20,28 @@ def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _normalize(x: Any, scale: Any, count: int, epsilon: float, window: float) -> Any:
-    wide = x.astype(scale.dtype)
-    return (wide * _factor(wide, count, epsilon, window) * scale).astype(x.dtype)
+    sizes = [size for size in x.shape if isinstance(size, int)]  # others are those that an exporter leaves open
+    if math.prod(sizes) < _LEAST:
+        return _scaled(x, scale, _factor(x.astype(scale.dtype), count, epsilon, window))
+    # XLA's code for a CPU is slower with the window, which only the rare large input needs.
+    mean = _mean(x.astype(scale.dtype), count)
+    return jax.lax.cond(
+        jnp.isfinite(jnp.max(mean)),
+        lambda: _scaled(x, scale, jax.lax.rsqrt(mean + epsilon)),
+        lambda: _scaled(x, scale, _factor(x.astype(scale.dtype), count, epsilon, window)),
+    )
+
+
+def _scaled(x: Any, scale: Any, factor: Any) -> Any:
+    return (x.astype(scale.dtype) * factor * scale).astype(x.dtype)
+
+
+def _mean(wide: Any, count: int) -> Any:
+    return jnp.mean(jnp.square(wide), axis=tuple(range(-count, 0)), keepdims=True)
 
 
 def _factor(wide: Any, count: int, epsilon: float, window: float) -> Any:
-    mean = jnp.mean(jnp.square(wide * window), axis=tuple(range(-count, 0)), keepdims=True)
-    return window * jax.lax.rsqrt(mean + epsilon * window**2)
+    return window * jax.lax.rsqrt(_mean(wide * window, count) + epsilon * window**2)
 
 
 @_normalize.defjvp
@@ -44,5 +61,4 @@ def _derivative(
     ones = jnp.ones((rows, 1), scale.dtype)
     flat, dflat = scale.reshape(1, width), dscale.reshape(1, width)
     product = change * flat + normal * (jnp.matmul(ones, dflat) - jnp.matmul(along, flat))
-    y = (wide * factor * scale).astype(x.dtype)
-    return y, product.reshape(x.shape).astype(x.dtype)
+    return _scaled(x, scale, factor), product.reshape(x.shape).astype(x.dtype)

@@ -28,9 +28,9 @@ def reference(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window:
 
 
 def of_one_number(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float) -> Any:
-    """Is the norm over a single number, x / √(x² + ε), whose derivative is lost to cancellation when x² ≫ ε.
+    """Computes the norm over a single number, x / √(x² + ε) · scale.
 
-    With q = ε / (x² + ε), |y| = √(1 − q) keeps its digits there.
+    Its usual derivative is lost to cancellation when x² ≫ ε; that of √(1 − ε / (x² + ε)) keeps its digits there.
     """
     ops = keras.ops
     wide = ops.cast(x, accumulation_dtype(x.dtype)) * epsilon**-0.5

@@ -8,25 +8,23 @@ from typing import Any
 import torch
 
 from kerasblocks.ops._rms_norm_reference import reference
-from kerasblocks.ops._torch_modes import casts_itself, is_traced, is_transformed
+from kerasblocks.ops._torch_modes import by_autograd, forbid_own_gradient
 
 # Elements; below, starting more kernels costs more than the memory traffic that they save.
 _LEAST = 1 << 16
-_LEAST_WITHOUT_GRADIENT = 1 << 20
+_LEAST_WITHOUT_GRADIENT = 1 << 19
 _LARGE = 1e10  # the framework's own gradient takes the third power of the inverse of the norm
 _BLOCK = 1 << 19  # elements of one block, a few of which fit in the last cache
 
 
 def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
     """Returns the normalized tensor, or None where only the reference path will do."""
-    if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or is_traced():
-        return None
-    if casts_itself(x) or is_transformed(x, scale):
+    if axes != tuple(range(x.ndim - len(axes), x.ndim)) or x.numel() == 0 or forbid_own_gradient(x, scale):
         return None
     gradient = _needs_gradient(x, scale)
     least = _LEAST if gradient else _LEAST_WITHOUT_GRADIENT
     dtype = torch.promote_types(x.dtype, torch.float32)
-    own, sizes = torch.nn.functional.rms_norm, x.shape[-len(axes) :]
+    frameworks, sizes = torch.nn.functional.rms_norm, x.shape[-len(axes) :]
     if x.device.type == "cuda":
         return _call(_Compiled, x, scale, axes, epsilon, window) if x.numel() >= least and _can_compile() else None
     if x.device.type != "cpu":
@@ -35,9 +33,9 @@ def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: 
         return _call(_Blockwise, x, scale, axes, epsilon, window)
     if not gradient:
         # The product with a tensor, not with a number, widens half precision in the same pass.
-        return own(x * torch.full((1,), window, dtype=dtype), sizes, scale, epsilon * window**2).to(x.dtype)
+        return frameworks(x * torch.full((1,), window, dtype=dtype), sizes, scale, epsilon * window**2).to(x.dtype)
     if _norm(x) < _LARGE:
-        return own(x.to(dtype), sizes, scale, epsilon).to(x.dtype)
+        return frameworks(x.to(dtype), sizes, scale, epsilon).to(x.dtype)
     return _call(_Blockwise, x, scale, axes, epsilon, window)
 
 
@@ -55,10 +53,7 @@ def _needs_gradient(x: Any, scale: Any) -> bool:
 
 
 def _by_autograd(x: Any, scale: Any, settings: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
-    """Returns gradients that can themselves be differentiated."""
-    wanted = [each for each in (x, scale) if each is not None and each.requires_grad]
-    found = iter(torch.autograd.grad(reference(x, scale, *settings), wanted, upstream, create_graph=True))
-    return tuple(None if each is None or not each.requires_grad else next(found) for each in (x, scale))
+    return by_autograd(lambda *tensors: reference(*tensors, *settings), upstream, x, scale)
 
 
 class _Blockwise(torch.autograd.Function):

@@ -1,23 +1,31 @@
 """When PyTorch is doing more than computing and differentiating, so that hand-written gradients stand in its way."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 
 
-def is_traced() -> bool:
-    """Tells whether an exporter or compiler records the operations, which it wants plain and fuses itself."""
-    return torch.compiler.is_compiling() or torch._C._is_tracing() or torch.onnx.is_in_onnx_export()
+def by_autograd(function: Callable[..., Any], upstream: Any, *tensors: Any) -> tuple[Any, ...]:
+    """Returns the gradients of a function by its tensors, gradients that can themselves be differentiated.
+
+    They are None for a tensor that is None or asks for none.
+    """
+    wanted = [each for each in tensors if each is not None and each.requires_grad]
+    found = iter(torch.autograd.grad(function(*tensors), wanted, upstream, create_graph=True))
+    return tuple(None if each is None or not each.requires_grad else next(found) for each in tensors)
 
 
-def casts_itself(tensor: Any) -> bool:
-    """Tells whether `torch.autocast` chooses the dtypes, of which a gradient written by hand knows nothing."""
-    return torch.is_autocast_enabled(tensor.device.type)
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
 
 
-def is_transformed(*tensors: Any) -> bool:
-    """Tells whether `torch.func` transforms or forward-mode derivatives are at work."""
+def forbid_own_gradient(*tensors: Any) -> bool:
+    """Tells whether an exporter, `torch.autocast`, a `torch.func` transform or a forward-mode derivative is at work."""
+    first = tensors[0]
+    if _is_traced() or first.device.type == "meta" or torch.is_autocast_enabled(first.device.type):
+        return True
     if torch._C._are_functorch_transforms_active():
         return True
     unpack: Any = forward_ad.unpack_dual

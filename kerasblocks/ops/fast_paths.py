@@ -5,7 +5,7 @@ import contextvars
 import os
 from collections.abc import Iterator
 
-from kerasblocks._numbers import as_flag
+from kerasblocks._arguments import as_flag
 
 _VALUES = {"1": True, "0": False}
 _VARIABLE = "KERASBLOCKS_FAST_PATHS"
@@ -42,6 +42,9 @@ def use_fast_paths(enabled: bool) -> Iterator[None]:
 
     Args:
         enabled: whether the faster paths may be taken.
+
+    Raises:
+        ValueError: an `enabled` that is neither True nor False.
 
     Example:
 

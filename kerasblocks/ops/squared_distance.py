@@ -20,6 +20,9 @@ def squared_distance(x: Any, codes: Any) -> Any:
     Returns:
         A tensor of shape `(..., count)`: float64 if an input is, else float32.
 
+    Raises:
+        ValueError: codes that are no matrix, or vectors of different lengths.
+
     Example:
 
     >>> import keras, numpy as np
@@ -30,6 +33,11 @@ def squared_distance(x: Any, codes: Any) -> Any:
     """
     ops = keras.ops
     x, codes = ops.convert_to_tensor(x), ops.convert_to_tensor(codes)
+    if len(codes.shape) != 2 or not len(x.shape) or x.shape[-1] != codes.shape[-1]:
+        raise ValueError(
+            "x must have the shape (..., features) and codes (count, features); "
+            f"got {tuple(x.shape)} and {tuple(codes.shape)}."
+        )
     dtype = accumulation_dtype(x.dtype, codes.dtype)
     differences = ops.expand_dims(ops.cast(x, dtype), -2) - ops.cast(codes, dtype)
     return ops.sum(ops.square(differences), axis=-1)

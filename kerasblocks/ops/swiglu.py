@@ -20,7 +20,8 @@ def swiglu(gate: Any, up: Any, *, beta: float = 1.0) -> Any:
         A tensor of the shape of `gate` and of its floating dtype.
 
     Raises:
-        ValueError: tensors of different shapes or dtypes or ones that do not consist of real numbers.
+        ValueError: tensors of different shapes or dtypes or ones that do not consist of real numbers, a `beta`
+            that is neither a finite number nor a tensor.
 
     Source: Shazeer, "GLU variants improve Transformer", 2020, equation 5.
 

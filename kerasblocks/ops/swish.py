@@ -3,8 +3,9 @@
 from typing import Any
 
 import keras
+import numpy as np
 
-from kerasblocks._numbers import as_number
+from kerasblocks._arguments import as_number
 from kerasblocks.ops._floating import accumulation_dtype, as_floating
 
 
@@ -36,7 +37,7 @@ def swish(x: Any, beta: Any = 1.0) -> Any:
     if not isinstance(x, keras.KerasTensor):
         x = keras.ops.convert_to_tensor(x)
     x = as_floating(x)
-    if not hasattr(beta, "shape"):
+    if not hasattr(beta, "shape") or isinstance(beta, np.generic):
         beta = as_number("beta", beta)
         if beta == 1:
             return keras.ops.silu(x)

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 from gradients import function_and_gradients
 
+from benchmarks.depth import WIDTH, Deep, product_of_two
 from kerasblocks.layers import ResidualBlock
-
-WIDTH = 16
 
 
 def gradient_norms(stack, x):
@@ -40,31 +39,9 @@ def test_gradients_vanish_in_a_plain_stack_and_not_in_one_of_residual_blocks():
     assert 1e-2 < min(residual) / residual[-1] <= max(residual) / residual[-1] < 1e2
 
 
-class Deep(keras.Model):
-    """A linear layer, residual blocks and a linear head; what is not linear is in the blocks."""
-
-    def __init__(self, depth):
-        super().__init__()
-        self.stem = keras.layers.Dense(WIDTH)
-        self.blocks = [
-            ResidualBlock(keras.layers.Dense(WIDTH, activation="tanh"), normalization="rms", scale=depth**-0.5)
-            for _ in range(depth)
-        ]
-        self.head = keras.layers.Dense(1)
-
-    def call(self, inputs):
-        h = self.stem(inputs)
-        for block in self.blocks:
-            h = block(h)
-        return self.head(h)
-
-
 def test_two_hundred_residual_layers_train():
     keras.utils.set_random_seed(0)
-    x = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype("float32")
-    y = 3 * x[:, :1] * x[:, 1:]
-    design = np.concatenate([x, np.ones_like(y)], axis=1)
-    of_the_head_alone = np.linalg.lstsq(design, y)[1].item() / len(y)
+    x, y, of_the_head_alone = product_of_two()
     assert of_the_head_alone > 0.5 * y.var()
     model = Deep(200)
     # TensorFlow takes most of a minute to trace a graph this deep.

@@ -1,17 +1,9 @@
-import keras
 import numpy as np
 import pytest
+from arrays import random, to_numpy
 from layer_contract import check_layer_contract, check_models
 
 from kerasblocks.layers import DropPath
-
-
-def to_numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4])

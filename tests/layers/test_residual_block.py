@@ -1,20 +1,13 @@
 import keras
 import numpy as np
 import pytest
-from gradients import assert_close, output_and_gradients
+from arrays import random, to_numpy
+from gradients import assert_close, numeric_gradients, output_and_gradients
 from layer_contract import check_layer_contract, check_models
 
 from kerasblocks.layers import DropPath, ResidualBlock, RMSNorm, SwiGLU
 
 layers = keras.layers
-
-
-def to_numpy(tensor):
-    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def convolutions(filters=8, strides=2):
@@ -86,12 +79,35 @@ def test_is_the_sum_that_the_docstring_tells(order):
     assert_close(output, wanted, 1e-6)
 
 
-def test_the_gradient_reaches_the_input_and_every_weight():
-    block = ResidualBlock(layers.Dense(9), normalization="rms", scale="layerscale")
-    x, upstream = random((3, 4)), random((3, 9), seed=1)
-    _, by_x, by_weights = output_and_gradients(block, x, upstream)
-    assert len(by_weights) == 5
-    assert all((gradient != 0).all() for gradient in [by_x, *by_weights])
+def oracle(names, x, *weights, order="pre"):
+    weight = dict(zip(names, weights, strict=True))
+
+    def norm(h):
+        return h / np.sqrt((h**2).mean(-1, keepdims=True) + 1e-6) * weight["scale"]
+
+    branch = (norm(x) if order == "pre" else x) @ weight["dense/kernel"] * weight["layerscale"]
+    outputs = x @ weight.get("projection/kernel", np.eye(x.shape[-1])) + branch
+    return outputs if order == "pre" else norm(outputs)
+
+
+@pytest.mark.parametrize("units", [4, 9], ids=["identity", "projection"])
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_output_and_gradients_equal_the_oracle(order, units):
+    body = layers.Dense(units, use_bias=False, name="dense")
+    block = ResidualBlock(body, normalization="rms", scale="layerscale", order=order)
+    x, upstream = random((3, 4)), random((3, units), seed=1)
+    block.build(x.shape)
+    block.set_weights([random(weight.shape, seed=9 + n) for n, weight in enumerate(block.get_weights())])
+    output, by_x, by_weights = output_and_gradients(block, x, upstream)
+    names = [variable.path.split("/", 1)[1].removeprefix("normalization/") for variable in block.trainable_variables]
+
+    def function(*arrays):
+        return oracle(names, *arrays, order=order)
+
+    arrays = [x, *block.get_weights()]
+    assert_close(output, function(*arrays), 1e-5)
+    for gradient, wanted in zip([by_x, *by_weights], numeric_gradients(function, arrays, upstream), strict=True):
+        assert_close(gradient, wanted, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +144,7 @@ def test_channels_first():
     block = ResidualBlock(body, normalization="rms", scale="layerscale")
     assert tuple(block(random((2, 4, 7, 6))).shape) == (2, 8, 4, 3)
     assert block._norm.axis == 1
-    assert block.gain.shape == (8, 1, 1)
+    assert block.trained_scale.shape == (8, 1, 1)
 
 
 def test_an_own_projection_is_used():

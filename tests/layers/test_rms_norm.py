@@ -1,20 +1,12 @@
 import keras
 import numpy as np
 import pytest
+from arrays import random, to_numpy
 from gradients import assert_close, output_and_gradients
 from layer_contract import check_layer_contract, check_models
 
 from kerasblocks.layers import RMSNorm
 from kerasblocks.ops import rms_norm
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def to_numpy(tensor):
-    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-
 
 OPTIONS = [
     {},
@@ -103,11 +95,22 @@ def test_what_does_not_fit_the_input_is_refused_at_build(axis, shape, message):
         RMSNorm(axis=axis).build(shape)
 
 
-def test_inputs_of_another_width_are_refused():
-    layer = RMSNorm()
+@pytest.mark.parametrize(
+    ("use_scale", "shape", "message"),
+    [
+        (True, (2, 4), r"rank 2 with \{1: 3\} along its axes; got the shape \(2, 4\). Make another layer for it"),
+        (True, (2, 2, 3), r"rank 2 with \{1: 3\} along its axes; got the shape \(2, 2, 3\)"),
+        (False, (2, 2, 3), r"rank 2 with any sizes along its axes; got the shape \(2, 2, 3\)"),
+    ],
+    ids=["width", "rank", "rank without a scale"],
+)
+def test_inputs_of_another_shape_are_refused(use_scale, shape, message):
+    layer = RMSNorm(use_scale=use_scale)
     layer(random((2, 3)))
-    with pytest.raises(ValueError, match=r"expected axis -?1 of input shape to have value 3"):
-        layer(random((2, 4)))
+    with pytest.raises(ValueError, match=message):
+        layer(random(shape))
+    with pytest.raises(ValueError, match=message):
+        layer(keras.KerasTensor(shape))
 
 
 def test_equals_a_llama_norm():
@@ -115,12 +118,14 @@ def test_equals_a_llama_norm():
     layer = RMSNorm(epsilon=1e-5)
     layer.build(x.shape)
     layer.set_weights([scale])
-    # The definition of the Llama model's norm: float32, rsqrt of the variance, then the weight.
-    variance = (x.astype("float64") ** 2).mean(-1, keepdims=True)
-    assert_close(to_numpy(layer(x)), x / np.sqrt(variance + 1e-5) * scale, 1e-6)
+    ops = keras.ops
+    # What the Llama models compute: the reciprocal root of the variance about zero, then the weight.
+    variance = ops.mean(ops.power(ops.convert_to_tensor(x), 2), axis=-1, keepdims=True)
+    wanted = to_numpy(ops.convert_to_tensor(x) * ops.rsqrt(variance + 1e-5) * ops.convert_to_tensor(scale))
+    assert_close(to_numpy(layer(x)), wanted, 1e-6)
 
 
 @pytest.mark.parametrize("option", ["use_scale", "zero_centered"])
-def test_a_flag_that_is_none_is_refused(option):
+def test_a_flag_that_is_no_bool_is_refused(option):
     with pytest.raises(ValueError, match=f"{option} must be True or False; got 'yes'"):
         RMSNorm(**{option: "yes"})

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from arrays import random, to_numpy
 from gradients import assert_close, function_and_gradients, numeric_gradients, output_and_gradients, second_derivatives
 from layer_contract import check_layer_contract, check_models
 
@@ -8,17 +9,8 @@ from kerasblocks.layers import SwiGLU
 from kerasblocks.ops import use_fast_paths
 
 
-def to_numpy(tensor):
-    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
 def oracle(x, kernel, down, beta=1.0):
-    gate, up = np.split(x @ kernel, 2, axis=-1)
-    return (gate / (1 + np.exp(-beta * gate)) * up) @ down
+    return oracle_with_biases(x, kernel, 0.0, down, 0.0, beta)
 
 
 def oracle_with_biases(x, kernel, bias, down, down_bias, beta=1.0):
@@ -38,7 +30,11 @@ def path(request):
 
 @pytest.mark.parametrize(
     ("options", "seeds"),
-    [({}, 0), ({"use_bias": True, "beta": 1.7, "dropout": 0.2}, 1), ({"hidden_dim": 5, "output_dim": 2}, 0)],
+    [
+        ({}, 0),
+        ({"use_bias": True, "beta": 1.7, "dropout": 0.2}, 1),
+        ({"hidden_dim": 5, "output_dim": 2}, 0),
+    ],
     ids=str,
 )
 def test_keeps_the_layer_contract(options, seeds, tmp_path):
@@ -78,14 +74,19 @@ def test_biases(path):
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.5])
-def test_second_derivatives(beta):
+def test_second_derivatives(beta, path):
     layer = SwiGLU(hidden_dim=5, beta=beta)
     layer.build((2, 3))
     set_random_weights(layer)
     x, upstream = random((2, 3)), random((2, 3), seed=1)
-    with use_fast_paths(False):
-        wanted = second_derivatives(layer, x, upstream)
-    assert_close(second_derivatives(layer, x, upstream), wanted, 1e-5)
+    weights = [weight.astype("float64") for weight in layer.get_weights()]
+
+    def squares(x):
+        (gradient,) = numeric_gradients(lambda x: oracle(x, *weights, beta), [x], upstream, step=1e-4)
+        return (gradient**2).sum()
+
+    (wanted,) = numeric_gradients(squares, [x], np.ones(()), step=1e-4)
+    assert_close(second_derivatives(layer, x, upstream), wanted, 1e-4)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-20, 1e6])
@@ -212,18 +213,36 @@ def test_lora_is_saved_with_its_alpha(alpha, tmp_path):
     assert layer.get_config() == model.layers[0].get_config()
 
 
-def test_lora_is_refused_where_it_cannot_be():
-    with pytest.raises(ValueError, match="not built yet"):
-        SwiGLU().enable_lora(2)
-    constrained = SwiGLU(kernel_constraint="non_neg")
-    constrained.build((None, 3))
-    with pytest.raises(ValueError, match="does not go with a kernel_constraint"):
-        constrained.enable_lora(2)
-    twice = adapted(1).layers[0]
-    with pytest.raises(ValueError, match="enabled already"):
-        twice.enable_lora(2)
-    with pytest.raises(ValueError, match="rank must be an integer of at least 1"):
-        twice.enable_lora(0)
+@pytest.mark.parametrize("options", [{"lora_rank": 2}, {"lora_rank": 2, "lora_alpha": 16}], ids=str)
+def test_an_adaptation_that_the_constructor_asks_for(options):
+    layer = SwiGLU(**options)
+    before = layer.get_config()
+    layer.build((None, 3))
+    assert layer.get_config() == before
+    assert SwiGLU.from_config(before).get_config() == before
+    assert (layer.gate_up.lora_rank, layer.gate_up.lora_alpha) == (2, options.get("lora_alpha", 2))
+
+
+def built(**options):
+    layer = SwiGLU(**options)
+    layer.build((None, 3))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("make", "rank", "message"),
+    [
+        (SwiGLU, 2, "not built yet"),
+        (lambda: built(kernel_constraint="non_neg"), 2, "does not go with a kernel_constraint"),
+        (lambda: built(lora_rank=2), 2, "enabled already"),
+        (built, 0, "rank must be an integer of at least 1; got 0"),
+    ],
+    ids=["unbuilt", "constrained", "twice", "rank"],
+)
+def test_lora_is_refused_where_it_cannot_be(make, rank, message):
+    layer = make()
+    with pytest.raises(ValueError, match=message):
+        layer.enable_lora(rank)
 
 
 @pytest.mark.parametrize("by", ["model", "layer"])
@@ -259,6 +278,9 @@ def test_masks_pass_through():
         ({"beta": "1"}, "beta must be a finite number"),
         ({"dropout": 1.0}, "dropout must lie in 0 <= dropout < 1; got 1.0"),
         ({"dropout": -0.1}, "dropout must lie in"),
+        ({"use_bias": 1}, "use_bias must be True or False; got 1"),
+        ({"lora_rank": 0}, "lora_rank must be an integer of at least 1; got 0"),
+        ({"lora_alpha": 16}, "lora_alpha needs a lora_rank; got lora_alpha=16 without one"),
         ({"kernel_initializer": "nonsense"}, "nonsense"),
     ],
     ids=str,

@@ -1,11 +1,14 @@
+import importlib
 import os
 import subprocess
 import sys
 
-import numpy as np
+import keras
 import pytest
+from arrays import random
 
-from kerasblocks.ops import fast_paths_enabled, rms_norm, use_fast_paths
+from kerasblocks.layers import RMSNorm, SwiGLU
+from kerasblocks.ops import fast_paths_enabled, use_fast_paths
 
 
 def test_the_block_turns_them_off_and_on_again():
@@ -18,18 +21,28 @@ def test_the_block_turns_them_off_and_on_again():
     assert fast_paths_enabled()
 
 
-def test_the_reference_path_is_taken_when_they_are_off(monkeypatch):
-    module = sys.modules["kerasblocks.ops.rms_norm"]
+@pytest.mark.parametrize(("operation", "make"), [("rms_norm", RMSNorm), ("gated_projection", SwiGLU)])
+def test_the_reference_path_is_taken_when_they_are_off(operation, make, monkeypatch):
+    module = importlib.import_module(f"kerasblocks.ops._{operation}_{keras.backend.backend()}")
+    layer, x = make(), random((2, 3))
+    layer.build(x.shape)
 
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setattr(module._fast, "rms_norm", refuse)
-    x = np.ones((2, 3), "float32")
+    monkeypatch.setattr(module, operation, refuse)
     with use_fast_paths(False):
-        rms_norm(x)
+        layer(x)
     with pytest.raises(AssertionError, match="the fast path was taken"):
-        rms_norm(x)
+        layer(x)
+
+
+def test_a_backend_that_is_not_known_is_refused():
+    command = [sys.executable, "-c", "import kerasblocks"]
+    environment = os.environ | {"KERAS_BACKEND": "numpy"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    wanted = "kerasblocks runs on the backends jax, tensorflow, torch; got 'numpy'. Set KERAS_BACKEND to one of them."
+    assert wanted in result.stderr
 
 
 @pytest.mark.parametrize(("value", "printed"), [("0", "False"), ("1", "True")])

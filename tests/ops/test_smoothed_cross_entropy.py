@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from arrays import random
+from gradients import assert_close, function_and_gradients, numeric_gradients
 
 from kerasblocks.ops import smoothed_cross_entropy
 
@@ -40,5 +42,18 @@ def test_large_logits_in_half_precision_stay_finite(dtype):
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
 def test_smoothing_out_of_range_is_refused(smoothing):
-    with pytest.raises(ValueError, match=f"smoothing must lie in 0 <= s < 1; got {smoothing}"):
+    with pytest.raises(ValueError, match=f"smoothing must lie in 0 <= smoothing < 1; got {smoothing}"):
         smoothed_cross_entropy(np.array([0]), np.zeros((1, 2), "float32"), smoothing)
+
+
+@pytest.mark.parametrize("labels", [(3,), (1, 2), (2, 2), ()], ids=str)
+def test_labels_of_another_shape_are_refused(labels):
+    with pytest.raises(ValueError, match=r"labels must have the shape of the logits without the classes, \(2,\)"):
+        smoothed_cross_entropy(np.zeros(labels, "int32"), np.zeros((2, 3), "float32"))
+
+
+def test_the_gradient_equals_the_oracle_s():
+    labels, logits, upstream = np.array([0, 2]), random((2, 3)), random(2, seed=1)
+    _, by_logits = function_and_gradients(lambda z: smoothed_cross_entropy(labels, z, 0.2), (logits,), upstream)
+    (wanted,) = numeric_gradients(lambda z: oracle(labels, z, 0.2), [logits], upstream)
+    assert_close(by_logits, wanted, 1e-5)

@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from arrays import random
+from gradients import assert_close, function_and_gradients, numeric_gradients
 
 from kerasblocks.ops import squared_distance
 
@@ -29,3 +31,17 @@ def test_keeps_the_digits_of_a_small_distance():
     x = code + np.float32(1e-3)
     expected = ((x.astype("float64") - code) ** 2).sum()
     assert float(keras.ops.convert_to_numpy(squared_distance(x, code)).item()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_equal_the_oracle_s():
+    x, codes, upstream = random((2, 3)), random((4, 3), seed=1), random((2, 4), seed=2)
+    _, *gradients = function_and_gradients(squared_distance, (x, codes), upstream)
+    wanted = numeric_gradients(lambda x, codes: ((x[:, None] - codes) ** 2).sum(-1), [x, codes], upstream)
+    for gradient, right in zip(gradients, wanted, strict=True):
+        assert_close(gradient, right, 1e-5)
+
+
+@pytest.mark.parametrize(("x", "codes"), [((2, 1), (3, 5)), ((2, 5), (5,)), ((), (3, 5))], ids=str)
+def test_vectors_of_other_lengths_are_refused(x, codes):
+    with pytest.raises(ValueError, match=r"x must have the shape \(\.\.\., features\) and codes"):
+        squared_distance(np.ones(x, "float32"), np.ones(codes, "float32"))

@@ -104,6 +104,11 @@ def check_models(make: Callable[..., keras.layers.Layer], x: np.ndarray, folder:
             warnings.filterwarnings("ignore", category=UserWarning, module="torch")
             model.fit(x, target, batch_size=len(x), epochs=2, verbose=0, shuffle=False)
         trained.append([weight.copy() for weight in model.get_weights()])
+    assert all(np.isfinite(weight).all() for weight in trained[0])
+    trainable = [weight for weight in functional.weights if weight.trainable]
+    # Weights are compared one by one: none may have been left where it was.
+    moved = [not np.array_equal(new, old) for new, old in zip(trained[0], weights, strict=True)]
+    assert sum(moved) >= len(trainable)
     for other in trained[1:]:
         for weight, wanted in zip(other, trained[0], strict=True):
             np.testing.assert_allclose(weight, wanted, rtol=1e-4, atol=1e-6)
