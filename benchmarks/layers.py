@@ -1,4 +1,4 @@
-"""Claim: the layers are never slower than Keras's own or their composition, and SwiGLU keeps fewer activations.
+"""Claim: what the layers take and keep, as a ratio to Keras's own or a composition, and to the framework's own.
 
 Each case compares a layer of the library with Keras's own or a composition of Keras's layers, and with the same
 arithmetic in the framework's functions, with equal weights; outputs and all gradients are compared before the times.

@@ -15,8 +15,8 @@ class SwiGLU(keras.layers.Layer):
     """Computes (swish_β(x·W) ⊙ x·V)·W₂, with swish_β(a) = a · σ(βa), on the last axis. Masks pass through.
 
     W and V, the gate and up projections, lie side by side in one matrix, gate first, and are multiplied at once;
-    each half is initialized, regularized and constrained as a matrix of its own. For the gradient only their
-    product is kept; the gate's output is computed anew in the backward pass (unless `dropout` is at work, or the
+    each half is initialized, regularized and constrained as a matrix of its own. Of what
+    follows, most is computed anew in the backward pass and not kept (unless `dropout` is at work, or the
     layer is quantized).
 
     Args:

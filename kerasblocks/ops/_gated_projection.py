@@ -11,8 +11,8 @@ _gated_projection = with_fast_path("gated_projection", reference)
 def gated_projection(gate_up: Any, kernel: Any, beta: float = 1.0) -> Any:
     """Computes (swish_β(gate) ⊙ up) · kernel, where `gate_up` holds gate and up side by side.
 
-    For the gradient only `gate_up` and `kernel` are kept; the gate's output and the product's input, as many
-    numbers again, are computed anew in the backward pass.
+    What lies between is computed anew in the backward pass: on PyTorch and TensorFlow only `gate_up` and `kernel`
+    are kept for the gradient, on JAX the product's input too.
 
     Args:
         gate_up: tensor of shape `(..., 2 · hidden)`.
