@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Literal
 
 import tyro
 
@@ -12,9 +13,9 @@ from benchmarks import depth, layers, lenet_accuracy
 from benchmarks._results import as_markdown
 
 
-def table(benchmark: str = "lenet_accuracy") -> None:
+def table(benchmark: Literal["lenet_accuracy", "layers"] = "lenet_accuracy") -> None:
     """Prints the kept rows of a benchmark as the Markdown table that stands in the README."""
-    print(as_markdown(benchmark), end="")
+    print(layers.summary() if benchmark == "layers" else as_markdown(benchmark), end="")
 
 
 tyro.extras.subcommand_cli_from_dict(

@@ -17,6 +17,12 @@ def as_markdown(benchmark: str) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def rows(benchmark: str) -> list[dict[str, str]]:
+    """Returns the rows of `results/BENCHMARK.csv`."""
+    with (RESULTS / f"{benchmark}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def append_row(benchmark: str, environment: dict[str, Any], row: dict[str, Any]) -> None:
     """Adds `row` to `results/BENCHMARK.csv`, after the date and what `training.environment()` says, and prints it."""
     path = RESULTS / f"{benchmark}.csv"

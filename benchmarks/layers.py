@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from benchmarks._paired import paired
-from benchmarks._results import append_row
+from benchmarks._results import append_row, rows
 from benchmarks._steps import Execution, copy_ms, saved_bytes, step
 from kerasblocks.layers import ResidualBlock, RMSNorm, SwiGLU, Swish
 from kerasblocks.training import environment
@@ -117,6 +117,24 @@ def _measure(
                 "first_call_s": round(first, 3),
             },
         )
+
+
+def summary() -> str:
+    """Returns the kept ratios to Keras's own as a Markdown table: of time for float32 and bfloat16, of bytes kept."""
+    backends = ("torch", "jax", "tensorflow")
+    cells: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in rows("layers"):
+        if row["against"] == _NATIVE:
+            continue
+        line = row["case"], row["shape"], row["mode"]
+        cells.setdefault(line, {each: [] for each in backends})[row["backend"]].append(row["ratio"])
+        if row["kept_mb_ours"] and row["case"] == "swiglu":
+            line = row["case"], row["shape"], "bytes kept"
+            kept = float(row["kept_mb_ours"]) / float(row["kept_mb_other"])
+            cells.setdefault(line, {each: [] for each in backends})[row["backend"]].append(f"{kept:.2f}")
+    lines = [["case", "shape", "what", *backends], ["---"] * 6]
+    lines += [[*line, *(", ".join(found[each]) or "unknown" for each in backends)] for line, found in cells.items()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _leaf(x: Any) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import layers
 from benchmarks._results import as_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +16,7 @@ EXTRAS = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in README.sp
 
 def test_results_are_the_kept_rows():
     assert as_markdown("lenet_accuracy") in README
+    assert layers.summary() in README
 
 
 @pytest.mark.parametrize("target", sorted({line.split()[1] for line in COMMANDS if line.startswith("make")}))

@@ -7,8 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-_LEAST = 1 << 15  # elements; below, the condition costs more than the window
-
 
 def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: float) -> Any:
     """Returns the normalized tensor; under `jit` the derivatives are those of `custom_jvp` in both directions."""
@@ -20,9 +18,6 @@ def rms_norm(x: Any, scale: Any, axes: tuple[int, ...], epsilon: float, window: 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _normalize(x: Any, scale: Any, count: int, epsilon: float, window: float) -> Any:
-    sizes = [size for size in x.shape if isinstance(size, int)]  # others are those that an exporter leaves open
-    if math.prod(sizes) < _LEAST:
-        return _scaled(x, scale, _factor(x.astype(scale.dtype), count, epsilon, window))
     # XLA's code for a CPU is slower with the window, which only the rare large input needs.
     mean = _mean(x.astype(scale.dtype), count)
     return jax.lax.cond(

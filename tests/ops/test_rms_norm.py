@@ -1,4 +1,3 @@
-import importlib
 import shutil
 
 import keras
@@ -43,18 +42,16 @@ def arrays(shape, axes, seed=0):
     return x.astype("float32"), rng.uniform(0.5, 2, scale_shape).astype("float32"), upstream.astype("float32")
 
 
-LIMITS = {"torch": {"_LEAST": 0, "_LEAST_WITHOUT_GRADIENT": 0, "_BLOCK": 16}, "jax": {"_LEAST": 0}}
-
-
 @pytest.fixture(params=["reference", "fast", "fast, as if it were large"])
 def path(request, monkeypatch):
     if request.param == "fast, as if it were large":
-        backend = keras.backend.backend()
-        if backend not in LIMITS:
-            pytest.skip("TensorFlow's path asks for no size.")
-        module = importlib.import_module(f"kerasblocks.ops._rms_norm_{backend}")
-        for name, value in LIMITS[backend].items():
-            monkeypatch.setattr(module, name, value)
+        if keras.backend.backend() != "torch":
+            pytest.skip("Only PyTorch's path asks for a size.")
+        from kerasblocks.ops import _rms_norm_torch
+
+        monkeypatch.setattr(_rms_norm_torch, "_LEAST", 0)
+        monkeypatch.setattr(_rms_norm_torch, "_LEAST_WITHOUT_GRADIENT", 0)
+        monkeypatch.setattr(_rms_norm_torch, "_BLOCK", 16)
     with use_fast_paths(request.param != "reference"):
         yield request.param
 
