@@ -1,4 +1,6 @@
 """Callbacks that Keras has not, or has for one backend only."""
 
+from kerasblocks.callbacks.gradient_norm_logger import GradientNormLogger as GradientNormLogger
 from kerasblocks.callbacks.run_history import RunHistory as RunHistory
 from kerasblocks.callbacks.tensorboard_scalars import TensorBoardScalars as TensorBoardScalars
+from kerasblocks.callbacks.warmup_cosine import WarmupCosine as WarmupCosine

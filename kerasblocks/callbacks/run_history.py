@@ -11,9 +11,9 @@ from kerasblocks.training import RunDirectory
 class RunHistory(keras.callbacks.Callback):
     """Writes the logs of all epochs so far to the run's `history.csv`, one row an epoch, from 0.
 
-    The optimizer's learning rate at the end of the epoch joins the logs as `learning_rate`, so that
-    `History` and the callbacks that stand behind this one in the list have it too. The file is
-    written anew to a temporary name and renamed every epoch.
+    Unless the logs have a `learning_rate`, the optimizer's at the end of the epoch joins them, so that `History` and
+    the callbacks that stand behind this one in the list have it too. The file is written anew to a temporary name and
+    renamed every epoch.
 
     Args:
         run: the started run directory.
@@ -48,8 +48,8 @@ class RunHistory(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds a row and writes the file."""
         logs = {} if logs is None else logs
-        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        logs["learning_rate"] = float(rate)
+        if "learning_rate" not in logs:
+            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._rows.append({"epoch": epoch, **logs})
         columns = dict.fromkeys(name for row in self._rows for name in row)
         with self.run.writing("history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:

@@ -1,13 +1,14 @@
 """Event files for TensorBoard on every backend; Keras's own callback imports TensorFlow."""
 
 import os
-import time
 import weakref
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from kerasblocks.callbacks._event_file import EventFile
 
 
 class TensorBoardScalars(keras.callbacks.Callback):
@@ -42,24 +43,13 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         super().__init__()
-        try:
-            from tensorboardX.event_file_writer import EventsWriter
-            from tensorboardX.proto.event_pb2 import Event
-            from tensorboardX.summary import scalar
-        except ImportError as error:
-            raise ImportError(
-                "TensorBoardScalars needs tensorboardX. Install it with: pip install tensorboardX"
-            ) from error
         self.log_dir = Path(log_dir).absolute()
-        # Not tensorboardX.SummaryWriter: its thread may hold events back after flush(), and two writers made in
-        # one second share a file name.
-        self._events_writer, self._event, self._scalar = EventsWriter, Event, scalar
-        self._writers: dict[str, Any] = {}
-        weakref.finalize(self, _close, self._writers)  # When fit raises, Keras never calls on_train_end.
+        self._files = {part: EventFile(self.log_dir / part, "TensorBoardScalars") for part in ("train", "validation")}
+        weakref.finalize(self, _close, self._files)  # When fit raises, Keras never calls on_train_end.
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Closes what a fit that raised has left open, and makes the folder before any work is done."""
-        _close(self._writers)
+        _close(self._files)
         self.log_dir.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -68,25 +58,16 @@ class TensorBoardScalars(keras.callbacks.Callback):
             number = np.asarray(value)
             if number.size != 1 or number.dtype.kind not in "biuf":
                 raise ValueError(f"TensorBoardScalars writes single numbers; the log entry {name!r} is {value!r}.")
-            summary = self._scalar(f"epoch_{name.removeprefix('val_')}", float(number.item()))
-            event = self._event(wall_time=time.time(), step=epoch, summary=summary)
-            self._writer("validation" if name.startswith("val_") else "train").write_event(event)
-        for writer in self._writers.values():
-            writer.flush()
+            file = self._files["validation" if name.startswith("val_") else "train"]
+            file.add(f"epoch_{name.removeprefix('val_')}", float(number.item()), epoch)
+        for file in self._files.values():
+            file.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the files."""
-        _close(self._writers)
-
-    def _writer(self, folder: str) -> Any:
-        if folder not in self._writers:
-            path = self.log_dir / folder
-            path.mkdir(parents=True, exist_ok=True)
-            self._writers[folder] = self._events_writer(str(path / "events"), f".{os.getpid()}.{time.time_ns()}")
-        return self._writers[folder]
+        _close(self._files)
 
 
-def _close(writers: dict[str, Any]) -> None:
-    for writer in writers.values():
-        writer.close()
-    writers.clear()
+def _close(files: dict[str, EventFile]) -> None:
+    for file in files.values():
+        file.close()

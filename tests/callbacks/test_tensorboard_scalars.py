@@ -1,26 +1,11 @@
-import struct
 import sys
 
 import keras
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboard_events import read_scalars
 
 from kerasblocks.callbacks import TensorBoardScalars
-
-
-def read_scalars(folder):
-    """Reads TFRecord frames: 8 bytes of length, 4 of checksum, the event, 4 of checksum."""
-    points = []
-    for file in sorted(folder.iterdir()):
-        content, position = file.read_bytes(), 0
-        while position < len(content):
-            (length,) = struct.unpack_from("<Q", content, position)
-            event = Event.FromString(content[position + 12 : position + 12 + length])
-            points += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
-            position += length + 16
-        assert position == len(content)
-    return sorted(points)
 
 
 def fit(folder, epochs=2, **options):
