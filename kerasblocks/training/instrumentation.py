@@ -56,7 +56,13 @@ def step_instrumentation(model: Any) -> "StepInstrumentation":
     >>> history.history["largest_gradient"]
     [2.0]
     """
-    return model.__dict__.get(_ATTRIBUTE) or StepInstrumentation(model)
+    instrumentation = model.__dict__.get(_ATTRIBUTE)
+    if instrumentation is None:
+        instrumentation = StepInstrumentation(model)
+        callbacks = _caller(lambda frame: isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList))
+        if callbacks is not None:  # It lives as long as fit does, unless it is the user's; also where fit raises.
+            weakref.finalize(callbacks.f_locals["self"], instrumentation.end).atexit = False
+    return instrumentation
 
 
 class StepInstrumentation:
@@ -407,12 +413,8 @@ class StepInstrumentation:
     def _is_running(self, model: Any) -> bool:
         if threading.get_ident() != self._thread:
             return True
-        frame: FrameType | None = sys._getframe()
-        while frame is not None:
-            if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
-                return True
-            frame = frame.f_back
-        return False
+        fit = _caller(lambda frame: frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model)
+        return fit is not None
 
     def _replace(self, owner: Any, name: str, value: Any) -> None:
         """Sets an attribute past what Keras and PyTorch do on setting one, to be put back later."""
@@ -455,7 +457,7 @@ def global_gradient_norm(gradients: Sequence[Any], variables: Sequence[Any]) -> 
 
     >>> import keras
     >>> from kerasblocks.training import global_gradient_norm
-    >>> float(global_gradient_norm([keras.ops.ones((2,)), keras.ops.ones((1, 2))], []))
+    >>> round(float(global_gradient_norm([keras.ops.ones((2,)), keras.ops.ones((1, 2))], [])), 4)
     2.0
     """
     return _root_of_squares(_backend.norms(gradients))
@@ -463,6 +465,14 @@ def global_gradient_norm(gradients: Sequence[Any], variables: Sequence[Any]) -> 
 
 def _root_of_squares(norms: Any) -> Any:
     return keras.ops.sqrt(keras.ops.sum(keras.ops.square(norms)))
+
+
+def _caller(is_wanted: Callable[[FrameType], bool]) -> FrameType | None:
+    """Returns the innermost wanted frame of those that have called this function."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not is_wanted(frame):
+        frame = frame.f_back
+    return frame
 
 
 def _updated_by(optimizer: Any) -> Any:
