@@ -56,7 +56,7 @@ def step_instrumentation(model: Any) -> "StepInstrumentation":
     >>> history.history["largest_gradient"]
     [2.0]
     """
-    instrumentation = model.__dict__.get(_ATTRIBUTE)
+    instrumentation: StepInstrumentation | None = model.__dict__.get(_ATTRIBUTE)
     if instrumentation is None:
         instrumentation = StepInstrumentation(model)
         callbacks = _caller(lambda frame: isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList))

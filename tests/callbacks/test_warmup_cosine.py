@@ -120,13 +120,14 @@ def test_total_steps_and_unknown_lengths():
         while True:
             yield X[:BATCH], Y[:BATCH]
 
+    quiet = {"shuffle": False, "verbose": 0}
     with pytest.raises(ValueError, match="cannot count the steps, for the data have no known length"):
-        small_model().fit(iter_once(), epochs=2, verbose=0, callbacks=[WarmupCosine()])
+        small_model().fit(iter_once(), epochs=2, **quiet, callbacks=[WarmupCosine()])
     rates = Rates()
-    small_model().fit(iter_once(), epochs=1, verbose=0, callbacks=[WarmupCosine(warmup=2, total_steps=8), rates])
+    small_model().fit(iter_once(), epochs=1, **quiet, callbacks=[WarmupCosine(warmup=2, total_steps=8), rates])
     np.testing.assert_allclose(rates.seen, wanted(8, range(3), peak_learning_rate=0.1, warmup_steps=2), rtol=1e-5)
     rates = Rates()
-    small_model().fit(batches(), epochs=2, steps_per_epoch=3, verbose=0, callbacks=[WarmupCosine(warmup=2), rates])
+    small_model().fit(batches(), epochs=2, steps_per_epoch=3, **quiet, callbacks=[WarmupCosine(warmup=2), rates])
     np.testing.assert_allclose(rates.seen, wanted(6, range(6), peak_learning_rate=0.1, warmup_steps=2), rtol=1e-5)
 
 
