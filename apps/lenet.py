@@ -90,7 +90,7 @@ def train(config: Config) -> None:
     import keras
     import numpy as np
 
-    from kerasblocks.callbacks import RunHistory, TensorBoardScalars
+    from kerasblocks.callbacks import GradientNormLogger, RunHistory, TensorBoardScalars
     from kerasblocks.data import ArrayBatches, load_images
     from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import lenet5
@@ -156,7 +156,12 @@ def train(config: Config) -> None:
         train_batches,
         epochs=config.epochs,
         validation_data=test_batches,
-        callbacks=[RunHistory(run), TensorBoardScalars(run.path / "events"), keras.callbacks.TerminateOnNaN()],
+        callbacks=[
+            GradientNormLogger(per_variable=False),
+            RunHistory(run),
+            TensorBoardScalars(run.path / "events"),
+            keras.callbacks.TerminateOnNaN(),
+        ],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     seconds = time.perf_counter() - start

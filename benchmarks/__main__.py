@@ -9,7 +9,7 @@ import tyro
 if "KERAS_BACKEND" not in os.environ:
     sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
 
-from benchmarks import depth, layers, lenet_accuracy
+from benchmarks import depth, fit_overhead, layers, lenet_accuracy
 from benchmarks._results import as_markdown
 
 
@@ -19,6 +19,12 @@ def table(benchmark: Literal["lenet_accuracy", "layers"] = "lenet_accuracy") -> 
 
 
 tyro.extras.subcommand_cli_from_dict(
-    {"lenet-accuracy": lenet_accuracy.main, "depth": depth.main, "layers": layers.main, "table": table},
+    {
+        "lenet-accuracy": lenet_accuracy.main,
+        "depth": depth.main,
+        "layers": layers.main,
+        "fit-overhead": fit_overhead.main,
+        "table": table,
+    },
     description=__doc__,
 )

@@ -124,7 +124,8 @@ def test_total_steps_and_unknown_lengths():
     with pytest.raises(ValueError, match="cannot count the steps, for the data have no known length"):
         small_model().fit(iter_once(), epochs=2, **quiet, callbacks=[WarmupCosine()])
     rates = Rates()
-    small_model().fit(iter_once(), epochs=1, **quiet, callbacks=[WarmupCosine(warmup=2, total_steps=8), rates])
+    with pytest.warns(UserWarning, match="ran out of data"):
+        small_model().fit(iter_once(), epochs=1, **quiet, callbacks=[WarmupCosine(warmup=2, total_steps=8), rates])
     np.testing.assert_allclose(rates.seen, wanted(8, range(3), peak_learning_rate=0.1, warmup_steps=2), rtol=1e-5)
     rates = Rates()
     small_model().fit(batches(), epochs=2, steps_per_epoch=3, **quiet, callbacks=[WarmupCosine(warmup=2), rates])
