@@ -1,8 +1,8 @@
 """What `Model.fit` lacks around it: the run directory, a record of the environment, which weights decay."""
 
+from kerasblocks.training._step_program import global_gradient_norm as global_gradient_norm
 from kerasblocks.training.environment import environment as environment
 from kerasblocks.training.instrumentation import StepInstrumentation as StepInstrumentation
-from kerasblocks.training.instrumentation import global_gradient_norm as global_gradient_norm
 from kerasblocks.training.instrumentation import step_instrumentation as step_instrumentation
 from kerasblocks.training.run_directory import RunDirectory as RunDirectory
 from kerasblocks.training.run_directory import read_run_config as read_run_config
