@@ -1,4 +1,5 @@
 import copy
+import gc
 import pickle
 
 import keras
@@ -133,6 +134,7 @@ def test_what_a_fit_that_raised_has_left_is_gone_by_the_next_use(hook, use, tmp_
         fit(model, GradientNormLogger(), WarmupCosine(peak_learning_rate=5.0), Raiser(hook), validation_data=(X, Y))
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.1)
     optimizer = model.optimizer
+    gc.collect()  # clone_model asks the model for nothing: there what is left goes with the frames of the fit
     use(model, tmp_path)
     assert "train_step" not in vars(model)
     assert "apply" not in vars(optimizer)
@@ -167,6 +169,29 @@ def test_a_model_saved_in_the_middle_of_a_fit_loads_and_the_fit_goes_on(tmp_path
     for one, other in variables:
         np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
     assert "train_step" not in vars(copies[0][0])
+
+
+def test_a_fit_that_asks_the_same_is_not_compiled_again():
+    traced = []
+
+    def counted(gradients, variables):
+        traced.append(1)
+        return largest(gradients, variables)
+
+    model = small_model(jit_compile=BACKEND != "torch")
+    fit(model, Ask(counted=counted), WarmupCosine())
+    first = len(traced)
+    fit(model, Ask(counted=counted), WarmupCosine())
+    if BACKEND == "torch":
+        assert len(traced) == 2 * first == 12  # an eager step computes it each time
+    else:
+        assert len(traced) == first
+    fit(model, Ask(counted=counted))
+    assert len(traced) > first
+    model.compile("sgd", "mse")
+    before = len(traced)
+    fit(model, Ask(counted=counted))
+    assert len(traced) > before
 
 
 def test_a_callback_list_of_the_user_is_taken_twice():
