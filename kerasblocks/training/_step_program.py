@@ -112,14 +112,16 @@ class StepProgram:
         for name, number in numbers.items():
             self.carry.set(name, number)
 
-    def compile(self, model: Any) -> None:
-        """Makes the train function, once; the methods of this program must be the model's while it is made."""
+    def compile(self, model: Any, sharding: tuple[Any, ...] | None) -> None:
+        """Makes the train function, once; the methods of this program must be the model's while it is made.
+
+        `sharding` is Keras's of the model's state, where a distribution is set on JAX.
+        """
         if self._compiled is not None:
             return
         model.train_function = None
-        sharding = getattr(model, "_get_state_sharding_spec", None)
         if sharding is not None:  # The carried numbers are on every device.
-            model.__dict__["_get_state_sharding_spec"] = lambda: (*sharding(), None)
+            model.__dict__["_get_state_sharding_spec"] = lambda: (*sharding, None)
         try:
             type(model).make_train_function(model)
         finally:

@@ -184,6 +184,9 @@ class StepInstrumentation:
         self._replace(model, _RUNNING_FIT, self)
         plain = model.train_function
         self._put_back.append(lambda: model.__dict__.__setitem__("train_function", plain))
+        sharding = getattr(model, "_get_state_sharding_spec", None)
+        # Asked for now: at the first step Keras has taken the state out of the model.
+        self._sharding = sharding() if sharding and keras.distribution.distribution() is not None else None
         original_logs = model._get_metrics_result_or_logs
         self._replace(model, "_get_metrics_result_or_logs", lambda logs: self._epoch_logs(logs, original_logs))
         for name in ("make_train_function", "compile", "get_config"):
@@ -220,7 +223,7 @@ class StepInstrumentation:
             for name, method in methods.items():
                 self._replace(owner, name, method)
         ours = model.train_function
-        program.compile(model)
+        program.compile(model, self._sharding)
         model.train_function = ours
         program.begin(self._first_step)
         self._program = program
