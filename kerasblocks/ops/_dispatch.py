@@ -1,14 +1,12 @@
 """The one place where an operation goes to its reference path in `keras.ops` or to the backend's faster one."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from kerasblocks._backend_module import backend_module
 from kerasblocks.ops.fast_paths import fast_paths_enabled
-
-_BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def with_fast_path(operation: str, reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,13 +18,7 @@ def with_fast_path(operation: str, reference: Callable[..., Any]) -> Callable[..
     Raises:
         ImportError: a backend for which there are no such modules.
     """
-    backend = keras.backend.backend()
-    if backend not in _BACKENDS:
-        raise ImportError(
-            f"kerasblocks runs on the backends {', '.join(_BACKENDS)}; got {backend!r}. "
-            "Set KERAS_BACKEND to one of them."
-        )
-    module = importlib.import_module(f"kerasblocks.ops._{operation}_{backend}")
+    module = backend_module(f"kerasblocks.ops._{operation}")
 
     def compute(*arguments: Any) -> Any:
         if fast_paths_enabled() and not any(isinstance(argument, keras.KerasTensor) for argument in arguments):

@@ -1,7 +1,6 @@
 """An instrumented train step, compiled: what it computes of each step leaves it with the logs."""
 
 import contextlib
-import importlib
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,12 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasblocks._backend_module import backend_module
+
 Statistic = Callable[[Sequence[Any], Sequence[Any]], Any]
 Read = Callable[[Any], Any]
 
 NORMS = ("gradient_norm", "weight_norm", "update_norm")
 _ROWS = "kerasblocks_rows"  # the log entry in which the numbers of every step leave the compiled step
-_backend = importlib.import_module(f"kerasblocks.training._step_{keras.backend.backend()}")
+_backend = backend_module("kerasblocks.training._step")
 
 
 def global_gradient_norm(gradients: Sequence[Any], variables: Sequence[Any]) -> Any:

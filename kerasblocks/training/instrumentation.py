@@ -56,7 +56,7 @@ def step_instrumentation(model: Any) -> "StepInstrumentation":
         instrumentation = StepInstrumentation(model)
         callbacks = _caller(lambda frame: isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList))
         if callbacks is not None:  # It lives as long as fit does, unless it is the user's; also where fit raises.
-            weakref.finalize(callbacks.f_locals["self"], instrumentation.end).atexit = False
+            instrumentation.end_with(callbacks.f_locals["self"])
     return instrumentation
 
 
@@ -81,7 +81,7 @@ class StepInstrumentation:
         self._rows: list[Any] = []
         self._reported = 0
         self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
-        self._put_back: list[Callable[[], None]] = []
+        self._put_back: list[Callable[[], object]] = []
         self._install(model)
 
     @property
@@ -175,6 +175,12 @@ class StepInstrumentation:
         """Puts the model and its optimizer back as they were; what has been computed can still be had by `flush`."""
         while self._put_back:
             self._put_back.pop()()
+
+    def end_with(self, owner: Any) -> None:
+        """Ends where `owner` is no more, unless it has ended before."""
+        finalizer = weakref.finalize(owner, self.end)
+        finalizer.atexit = False
+        self._put_back.append(finalizer.detach)
 
     def _running(self) -> StepProgram:
         assert self._program is not None  # noqa: S101 - there are rows only when it runs
