@@ -42,7 +42,9 @@ class ResidualBlock(keras.layers.Layer):
         inputs: tensor of shape `(batch, ...)`.
         training: passed on to the body, the normalization, and the dropping of samples.
         mask: passed on to the layers of the body that take one.
-        **kwargs: passed on to every layer of the body whose `call` takes an argument of this name.
+        **kwargs: passed on, as it is and not normalized, to every layer of the body whose `call` takes an argument of
+            this name. A `MultiHeadAttention` or `GroupQueryAttention` of the body that is given no `value` attends to
+            its own input.
 
     Returns:
         A tensor of the shape of the body's output, in the compute dtype.
@@ -114,6 +116,8 @@ class ResidualBlock(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = tuple(input_shape)
+        if any(isinstance(size, list | tuple | dict) for size in shape):
+            raise ValueError(f"ResidualBlock takes one tensor; got {len(shape)}, of shapes {shape}.")
         axis = _channel_axis(self._body_layers)
         made = {"rms": RMSNorm, "layer": keras.layers.LayerNormalization, "batch": keras.layers.BatchNormalization}
         self._norm = self.normalization
@@ -136,9 +140,10 @@ class ResidualBlock(keras.layers.Layer):
             self.trained_scale = self.add_weight(name="rezero", shape=(), initializer="zeros")
         elif self.scale == "layerscale":
             channel = axis % len(output_shape)
-            sizes = [size if number == channel else 1 for number, size in enumerate(output_shape)]
+            ones = (1,) * (len(output_shape) - 1 - channel)
             initializer = keras.initializers.Constant(_LAYER_SCALE)
-            self.trained_scale = self.add_weight(name="layerscale", shape=sizes[1:], initializer=initializer)
+            shape = (output_shape[channel], *ones)
+            self.trained_scale = self.add_weight(name="layerscale", shape=shape, initializer=initializer)
 
     def call(
         self,
@@ -156,7 +161,8 @@ class ResidualBlock(keras.layers.Layer):
         branch_mask = mask
         for layer in self._body_layers:
             before = branch
-            branch = layer(before, **_accepted(layer, {"mask": branch_mask, **kwargs}))
+            given = _accepted(layer, {"mask": branch_mask, **kwargs})
+            branch = layer(before, **_attention_to_itself(layer, before, branch_mask, given))
             if branch_mask is not None:
                 branch_mask = layer.compute_mask(before, branch_mask) if layer.supports_masking else None
         branch = cast_to(branch, self.compute_dtype)
@@ -250,7 +256,8 @@ class ResidualBlock(keras.layers.Layer):
                 # A model would keep the size of the batch with which it is built.
                 batch = None if isinstance(layer, keras.Model) else shape[0]
                 symbol = keras.KerasTensor((batch, *shape[1:]), self.compute_dtype)
-                shape = (shape[0], *layer(symbol, **_accepted(layer, self._extras)).shape[1:])
+                given = _attention_to_itself(layer, symbol, None, _accepted(layer, self._extras))
+                shape = (shape[0], *layer(symbol, **given).shape[1:])
         return shape
 
     def _make_shortcut(self, shape: tuple[int | None, ...], wanted: tuple[int | None, ...], axis: int) -> Any:
@@ -349,6 +356,15 @@ def _accepted(layer: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Returns those of the arguments that the layer's `call` takes and that are given."""
     given = {name: value for name, value in arguments.items() if value is not None}
     return {name: given[name] for name in _extra_arguments(layer) if name in given} if given else {}
+
+
+def _attention_to_itself(layer: Any, tensor: Any, mask: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a call, completed for a layer of attention that is given nothing to attend to."""
+    attention = keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention
+    if not isinstance(layer, attention) or "value" in arguments:
+        return arguments
+    masks = {} if mask is None else {"query_mask": mask, "value_mask": mask}
+    return {"value": tensor, **masks, **arguments}
 
 
 def _as_symbol(value: Any) -> Any:

@@ -146,7 +146,8 @@ class SwiGLU(keras.layers.Layer):
     ) -> None:
         """Freezes the matrices and adds to each a trained product of two small ones, (α / rank) · A·B.
 
-        Gate and up share A. As with `keras.layers.Dense`, saving merges the product into the matrices.
+        Gate and up share A. Biases and the layers around this one stay trained as they were; a model that is compiled
+        has to be compiled anew. As with `keras.layers.Dense`, saving merges the product into the matrices.
 
         Args:
             rank: number of columns of A.

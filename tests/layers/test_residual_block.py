@@ -238,6 +238,32 @@ def test_a_list_of_tensors_in_a_saved_functional_model(tmp_path):
     assert_close(to_numpy(model(arrays)), arrays[0] + 1e-5 * (arrays[0] + arrays[1] * arrays[2]), 1e-6)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_the_body_attends_to_its_normalized_input(masked, tmp_path):
+    attention, x = layers.MultiHeadAttention(2, 3), 9 * random((2, 5, 6))
+    block = ResidualBlock(attention, normalization="rms")
+    mask = np.array([[True] * 5, [True, True, False, False, False]]) if masked else None
+    output = block(x, mask=mask)
+    normal = block._norm(x)
+    wanted = x + to_numpy(attention(normal, normal, query_mask=mask, value_mask=mask))
+    assert_close(to_numpy(output), wanted, 1e-6)
+    model = keras.Sequential([keras.Input((5, 6)), ResidualBlock(layers.MultiHeadAttention(2, 3), normalization="rms")])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(to_numpy(loaded(x)), to_numpy(model(x)))
+
+
+def test_a_list_of_inputs_is_refused():
+    with pytest.raises(ValueError, match="ResidualBlock takes one tensor; got 2"):
+        ResidualBlock(layers.Dense(4))([random((2, 4)), random((2, 4))])
+
+
+def test_the_layer_scale_is_a_vector_where_the_channels_are_last():
+    block = ResidualBlock(layers.Dense(4), scale="layerscale")
+    block(random((2, 5, 4)))
+    assert block.trained_scale.shape == (4,)
+
+
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         ResidualBlock(layers.Dense(4))(random((2, 4)), colour=1)
