@@ -1,9 +1,12 @@
 """What `Model.fit` lacks around it: the run directory, a record of the environment, which weights decay."""
 
+from kerasblocks.training._step_guard import CHECKS as CHECKS
 from kerasblocks.training._step_program import global_gradient_norm as global_gradient_norm
 from kerasblocks.training.environment import environment as environment
 from kerasblocks.training.instrumentation import StepInstrumentation as StepInstrumentation
 from kerasblocks.training.instrumentation import step_instrumentation as step_instrumentation
+from kerasblocks.training.nonfinite import NonFinite as NonFinite
+from kerasblocks.training.nonfinite import locate_nonfinite as locate_nonfinite
 from kerasblocks.training.run_directory import RunDirectory as RunDirectory
 from kerasblocks.training.run_directory import read_run_config as read_run_config
 from kerasblocks.training.weight_decay import exclude_vectors_from_weight_decay as exclude_vectors_from_weight_decay

@@ -1,9 +1,11 @@
 """The instrumented train step of JAX: what it carries from step to step rides beside Keras's state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import keras
 
 
 def norms(tensors: Sequence[Any]) -> Any:
@@ -11,9 +13,34 @@ def norms(tensors: Sequence[Any]) -> Any:
     return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(tensor.astype("float32")))) for tensor in tensors])
 
 
+def zero_if_finite(tensors: Sequence[Any]) -> Any:
+    """Returns for each of one tensor or more 0 if all its numbers are finite, else NaN."""
+    return jnp.where(jnp.stack([jnp.all(jnp.isfinite(tensor)) for tensor in tensors]), 0.0, jnp.nan)
+
+
+def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
+    """Returns the gradients of what `loss_of` returns, by each variable."""
+
+    def loss(values: Sequence[Any]) -> Any:
+        with keras.StatelessScope(list(zip(variables, values, strict=True)), collect_losses=True):
+            return loss_of()
+
+    return list(jax.grad(loss)([variable.value for variable in variables]))
+
+
+def row(parts: Sequence[Any]) -> Any:
+    """Returns scalars and vectors one after another as a float32 matrix of one row."""
+    return jnp.concatenate([jnp.ravel(part).astype("float32") for part in parts])[None]
+
+
 def dense(gradient: Any) -> Any:
     """Returns the gradient as a tensor."""
     return gradient
+
+
+def differences(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+    """Returns the tensors less the other ones."""
+    return [one - another for one, another in zip(first, second, strict=True)]
 
 
 def copies(tensors: Sequence[Any]) -> list[Any]:
@@ -32,29 +59,63 @@ class Carry:
         self.values[name] = jnp.asarray(number)
 
 
-def train_step(instrumentation: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a train step whose state has the carried numbers as its fifth part."""
 
     def step(state: Any, data: Any) -> Any:
-        *keras_state, carried = state
-        known = dict(zip(map(id, instrumentation.optimizer.variables), keras_state[2], strict=True))
-        with instrumentation.inside(lambda variable: known[id(variable)], carried) as finish:
-            logs, new_state = original(tuple(keras_state), data)
-            logs, carried = finish(logs)
-        return logs, (*new_state, carried)
+        *old, carried = state
+        known = dict(zip(map(id, program.optimizer.variables), old[2], strict=True))
+        with program.inside(lambda variable: known[id(variable)], carried) as finish:
+            logs, new = original(tuple(old), data)
+            after = {
+                id(variable): value
+                for variables, values in zip(program.state(), new, strict=True)
+                for variable, value in zip(variables, values, strict=True)
+            }
+            logs, carried, verdict = finish(logs, lambda variable: after[id(variable)])
+        if verdict is not None:
+            logs, new = _undone(program, verdict, logs, old, new)
+        return logs, (*new, carried)
 
     return step
 
 
-def train_function(instrumentation: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+def _undone(program: Any, verdict: Any, logs: dict[str, Any], old: Any, new: Any) -> tuple[dict[str, Any], list[Any]]:
+    """Returns logs and state after the step, or those before it where it is undone."""
+    kept = [
+        [
+            jnp.where(verdict.stopped if program.is_seed(variable) else verdict.undone, before, after)
+            for variable, before, after in zip(variables, *values, strict=True)
+        ]
+        for variables, *values in zip(program.state(), old, new, strict=True)
+    ]
+    with keras.StatelessScope(list(zip(program.model.metrics_variables, kept[3], strict=True))):
+        metrics = program.model.get_metrics_result()
+    changed = {name: jnp.where(verdict.undone, metrics[name], logs[name]) for name in program.metrics_in(logs, metrics)}
+    return logs | changed, kept
+
+
+def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a train function of Keras's signature around one whose state has a fifth part."""
 
     def function(state: Any, iterator: Any) -> Any:
-        carry = instrumentation.carry
+        carry = program.carry
         logs, (*state, carry.values) = compiled((*state, carry.values), iterator)
         return logs, tuple(state)
 
     return function
+
+
+def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object]) -> tuple[Any, ...]:
+    """Returns the arguments of a train function of so many steps, so that `keep` is called with each batch."""
+    state, iterator = arguments
+
+    def batches() -> Iterator[Any]:
+        for batch in iterator:
+            keep(batch)
+            yield batch
+
+    return state, batches()
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -63,7 +124,7 @@ def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
     return logs, lambda others: (others, state)
 
 
-def optimizer_methods(instrumentation: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
+def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
     """Returns the optimizer's methods, beside `apply`, that see the gradients."""
     original = optimizer.stateless_apply
 
@@ -74,7 +135,7 @@ def optimizer_methods(instrumentation: Any, optimizer: Any) -> dict[str, Callabl
             result = original(optimizer_variables, grads, trainable_variables)
             return result, lambda: result[0]
 
-        return instrumentation.update(
+        return program.update(
             optimizer._trainable_variables, grads, trainable_variables, lambda variable: known[id(variable)], run
         )
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from kerasblocks._backend_module import backend_module
+from kerasblocks.training._step_guard import Read, StepGuard, Verdict, is_floating
 
 Statistic = Callable[[Sequence[Any], Sequence[Any]], Any]
-Read = Callable[[Any], Any]
 
 NORMS = ("gradient_norm", "weight_norm", "update_norm")
 _ROWS = "kerasblocks_rows"  # the log entry in which the numbers of every step leave the compiled step
@@ -57,17 +57,27 @@ class StepProgram:
         statistics: functions of (gradients, variables) by their names in the logs.
         norms: which of `NORMS` are computed for each trainable variable.
         schedule: learning rate of an update, None for the optimizer's.
+        guard: what must be finite for a step to stand, None where nothing is looked at.
 
     Attributes:
         paths: the paths of the trainable variables, in the order of their norms; empty before the first step.
     """
 
     def __init__(
-        self, model: Any, statistics: dict[str, Statistic], norms: Sequence[str], schedule: Callable[[Any], Any] | None
+        self,
+        model: Any,
+        statistics: dict[str, Statistic],
+        norms: Sequence[str],
+        schedule: Callable[[Any], Any] | None,
+        guard: StepGuard | None,
     ) -> None:
-        self.request = _request(model, statistics, norms, schedule)
+        self.request = _request(model, statistics, norms, schedule, guard)
         self.optimizer = model.optimizer
         self.paths: list[str] = []
+        self._guard = guard
+        self.before_step: Any = None  # what a backend that changes the state in place needs to put it back
+        self._known_columns: dict[str, int | None] = {}
+        self._guarded: list[Any] = []  # variables that must be finite after a step
         self._places: dict[int, int] = {}
         self._model = weakref.ref(model)
         self._steps_per_execution = model.steps_per_execution
@@ -89,24 +99,64 @@ class StepProgram:
         statistics: dict[str, Statistic],
         norms: Sequence[str],
         schedule: Callable[[Any], Any] | None,
+        guard: StepGuard | None,
     ) -> "StepProgram":
         """Returns the program if it computes just what is asked for, else a new one."""
-        if program is not None and program.request == _request(model, statistics, norms, schedule):
+        asked = statistics, norms, schedule, guard
+        if program is not None and program.request == _request(model, *asked):
             return program
-        return StepProgram(model, statistics, norms, schedule)
+        return StepProgram(model, *asked)
+
+    @property
+    def model(self) -> Any:
+        """The model, which holds this program and not the other way round."""
+        return self._model()
+
+    @property
+    def guarded_paths(self) -> list[str]:
+        """The paths of the variables that the guard looks at after a step."""
+        return [variable.path for variable in self._guarded]
+
+    @property
+    def undoes(self) -> bool:
+        """Whether a step may have to be put back."""
+        return self._guard is not None and self._guard.skip_update
 
     @property
     def names(self) -> list[str]:
         """The entries that a step's logs have from here."""
         return [*self._statistics, *(["learning_rate"] if self._schedule is not None else [])]
 
+    def state(self) -> tuple[list[Any], ...]:
+        """Returns the variables that a step changes, as Keras groups them on JAX."""
+        model = self.model
+        return (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            self.optimizer.variables,
+            model.metrics_variables,
+        )
+
+    def is_seed(self, variable: Any) -> bool:
+        """Returns whether the variable is the state of a seed, which no step poisons."""
+        return not is_floating(variable) and "seed_generator" in variable.path
+
+    def metrics_in(self, logs: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
+        """Returns the names of the logs that metrics tell."""
+        return [name for name in logs if name in metrics]
+
+    def release(self) -> None:
+        """Frees what is held for a step to be put back."""
+        self.before_step = None
+
     def begin(self, first_step: int) -> None:
         """Sets what goes from step to step to its start, on the device."""
-        zeros = np.zeros(len(self._statistics), "float32")
-        numbers = {"step": np.int32(0), "first_step": np.int32(first_step), "sums": zeros, "counts": zeros}
+        numbers: dict[str, Any] = {"step": np.int32(0), "first_step": np.int32(first_step)}
+        if self._guard is not None:
+            numbers |= self._guard.start()
         if self._steps_per_execution > 1:
             self._learn_variables()
-            width = 1 + len(self.names) + len(self._norms) * len(self.paths)
+            width = sum(1 if size is None else size for size in self._columns().values())
             numbers["rows"] = np.full((self._steps_per_execution, width), -1.0, "float32")
         if self.carry is None:
             self.carry = _backend.Carry(numbers)
@@ -129,9 +179,14 @@ class StepProgram:
             model.__dict__.pop("_get_state_sharding_spec", None)
         self._compiled = _backend.train_function(self, model.train_function)
 
-    def run(self, *arguments: Any) -> tuple[Any, Any]:
-        """Returns what Keras's train function returns, and the numbers of the steps, on the device."""
+    def run(self, keep: Callable[[Any], object], *arguments: Any) -> tuple[Any, Any]:
+        """Returns what Keras's train function returns, and the numbers of the steps, on the device.
+
+        Where there is a guard, `keep` is called with each batch.
+        """
         assert self._compiled is not None  # noqa: S101 - compile() comes first
+        if self._guard is not None:
+            arguments = _backend.watched(arguments, self._steps_per_execution, keep)
         logs, put = _backend.logs_of(self._compiled(*arguments))
         logs = dict(logs)
         rows = logs.pop(_ROWS)
@@ -139,36 +194,34 @@ class StepProgram:
 
     def as_dicts(self, block: Any, reported: int) -> list[dict[str, Any]]:
         """Returns the rows of the steps from `reported` on as dicts of NumPy's numbers; waits for the device."""
+        columns = self._columns()
+        ends = np.cumsum([1 if size is None else size for size in columns.values()])[:-1]
         found = []
         for row in keras.ops.convert_to_numpy(block):
             if row[0] >= reported:  # others are of earlier executions
-                names = self.names
-                numbers = {name: float(number) for name, number in zip(names, row[1:], strict=False)}
-                norms = row[1 + len(names) :].reshape(len(self._norms), len(self.paths))
-                found.append({"step": int(row[0]), **numbers, **dict(zip(self._norms, norms, strict=True))})
+                parts = zip(columns.items(), np.split(row, ends), strict=True)
+                numbers = {name: float(part[0]) if size is None else part for (name, size), part in parts}
+                found.append({**numbers, "step": int(row[0])})
         return found
 
-    def epoch_means(self) -> dict[str, float]:
-        """Returns the means of the statistics over the steps since the last call; waits for the device."""
-        sums, counts = (keras.ops.convert_to_numpy(self.carry.values[name]) for name in ("sums", "counts"))
-        for name in ("sums", "counts"):
-            self.carry.set(name, np.zeros(len(self._statistics), "float32"))
-        means = {}
-        for name, total, count in zip(self._statistics, sums, counts, strict=True):
-            means[name] = float(total / count) if count else float("nan")
-        return means
-
     @contextlib.contextmanager
-    def inside(self, read: Read, carried: dict[str, Any]) -> Iterator[Callable[[Any], Any]]:
-        """Holds while a train step is computed or traced; gives the function that completes its logs."""
+    def inside(self, read: Read, carried: dict[str, Any]) -> Iterator[Callable[[Any, Read], Any]]:
+        """Holds while a train step is computed or traced; gives the function that completes its logs.
+
+        That takes the logs, and a function that reads a variable after the step. It returns the logs, what is carried
+        to the next step, and the verdict where the step may have to be put back, else None.
+        """
         step = self._step = _Step(carried)
         try:
+            if self._guard is not None:
+                step.loss_scale = self._dynamic_scale(read)
             if self._schedule is not None:
                 optimizer = updated_by(self.optimizer)
                 done = keras.ops.cast(read(optimizer._iterations), "int32") - carried["first_step"]
-                accumulated = optimizer.gradient_accumulation_steps or 1
-                step.learning_rate = keras.ops.cast(self._schedule(done // accumulated), "float32")
-            yield lambda logs: self._finish(step, logs)
+                if optimizer.gradient_accumulation_steps:
+                    done = done // optimizer.gradient_accumulation_steps
+                step.learning_rate = keras.ops.cast(self._schedule(done), "float32")
+            yield lambda logs, read_new: self._finish(step, logs, read_new)
         finally:
             self._step = None
 
@@ -198,16 +251,25 @@ class StepProgram:
                     step.gradients[place] = gradient if scale is None else keras.ops.cast(gradient, "float32") / scale
                     step.variables[place] = value
             self._look(step)
-            before = _backend.copies(values) if "update_norm" in self._norms else []
+            before = self._before(variables, values) if "update_norm" in self._norms else []
             result, after = run()
             if before:
-                for place, new, old in zip(places, after(), before, strict=True):
-                    if place is not None:
-                        step.changes[place] = new - old
-                step.norms["update_norm"] = self._vector(step.changes)
+                changes = _backend.norms(_backend.differences(after(), before))
+                order = [place for place in places if place is not None]
+                if len(order) < len(places):  # The optimizer has variables that are not the model's.
+                    changes = keras.ops.take(changes, np.flatnonzero([place is not None for place in places]))
+                step.norms["update_norm"] = self._spread(order, changes)
         finally:
             step.updating = False
         return result
+
+    def _before(self, variables: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+        """Returns values of the variables that an update leaves as they are."""
+        if self.before_step is None:
+            return _backend.copies(values)
+        pairs = zip(variables, values, strict=True)
+        kept = self.before_step.of
+        return [kept[id(variable)] if id(variable) in kept else _backend.copies([value])[0] for variable, value in pairs]
 
     def _apply(self, optimizer: Any) -> Callable[..., Any]:
         original = optimizer.apply
@@ -238,56 +300,101 @@ class StepProgram:
         if model is not None and not self.paths:
             self.paths = [variable.path for variable in model.trainable_variables]
             self._places = {id(variable): place for place, variable in enumerate(model.trainable_variables)}
+            if self._guard is not None and "weights" in self._guard.check:
+                variables = [*model.trainable_variables, *model.non_trainable_variables]
+                checked = (each for each in variables if id(each) not in self._guard.unchecked)
+                self._guarded = [each for each in checked if is_floating(each)]
+
+    def _columns(self) -> dict[str, int | None]:
+        """Returns the names of what a row holds, and the sizes of its vectors."""
+        if self._known_columns:
+            return self._known_columns
+        columns: dict[str, int | None] = dict.fromkeys(["step", *self.names])
+        columns |= dict.fromkeys(self._norms, len(self.paths))
+        if self._guard is not None:
+            scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+            columns |= dict.fromkeys(["bad", "stopped", "loss", "global_norm", *(["overflow", "loss_scale"] * scaled)])
+            columns |= {"gradients": len(self.paths), "weights": len(self._guarded)}
+        self._known_columns = columns
+        return columns
+
+    def _dynamic_scale(self, read: Read) -> Any:
+        """Returns the loss scale where the optimizer changes it, else None."""
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return _loss_scale(self.optimizer, read)
+        return None
 
     def _look(self, step: "_Step") -> None:
+        step.looked = True
         order = sorted(step.gradients)
         gradients, variables = ([each[place] for place in order] for each in (step.gradients, step.variables))
-        norms = None
-        if "gradient_norm" in self._norms or global_gradient_norm in self._statistics.values():
-            norms = _backend.norms(gradients)
+        whole = global_gradient_norm in self._statistics.values() or self._guard is not None
+        asked = gradients if whole or "gradient_norm" in self._norms else []
+        asked = asked + (variables if "weight_norm" in self._norms else [])
+        norms = _backend.norms(asked) if asked else None
+        if whole or "gradient_norm" in self._norms:
+            step.gradient_norms = norms if len(asked) == len(order) else norms[: len(order)]
+        if whole:
+            step.global_norm = _root_of_squares(step.gradient_norms)
         for name, function in self._statistics.items():
-            number = _root_of_squares(norms) if function is global_gradient_norm else function(gradients, variables)
-            step.statistics[name] = keras.ops.cast(keras.ops.reshape(number, ()), "float32")
+            if function is global_gradient_norm:
+                step.statistics[name] = step.global_norm
+            else:
+                number = keras.ops.reshape(function(gradients, variables), ())
+                step.statistics[name] = keras.ops.cast(number, "float32")
         if "gradient_norm" in self._norms:
-            step.norms["gradient_norm"] = self._spread(order, norms)
+            step.norms["gradient_norm"] = self._spread(order, step.gradient_norms)
         if "weight_norm" in self._norms:
-            step.norms["weight_norm"] = self._vector(step.variables)
+            step.norms["weight_norm"] = self._spread(order, norms[len(asked) - len(order) :])
 
-    def _vector(self, tensors: dict[int, Any]) -> Any:
-        order = sorted(tensors)
-        return self._spread(order, _backend.norms([tensors[place] for place in order]))
-
-    def _spread(self, order: list[int], numbers: Any) -> Any:
-        """Returns a number for every variable: NaN for those that are not in `order`."""
-        if len(order) == len(self.paths):
+    def _spread(self, order: list[int], numbers: Any, missing: float = np.nan) -> Any:
+        """Returns a number for every variable: `missing` for those that are not in `order`."""
+        if order == list(range(len(self.paths))):
             return numbers
-        missing = keras.ops.full((1,), np.nan, dtype="float32")
+        missing = keras.ops.full((1,), missing, dtype="float32")
         index = [order.index(place) if place in order else len(order) for place in range(len(self.paths))]
         return keras.ops.take(keras.ops.concatenate([numbers, missing]), np.array(index, "int32"))
 
-    def _finish(self, step: "_Step", logs: Any) -> tuple[Any, dict[str, Any]]:
+    def _finish(self, step: "_Step", logs: Any, read_new: Read) -> tuple[Any, dict[str, Any], Verdict | None]:
         if not isinstance(logs, dict):
             raise TypeError(f"train_step must return a dict of logs for numbers to be added to them; got {logs!r}.")
-        if (self._statistics and not step.statistics) or (self._norms and not step.norms):
+        self._learn_variables()
+        asked = self._statistics or self._norms or (self._guard and self.paths)
+        if asked and not step.looked:
             raise RuntimeError("train_step did not call the optimizer that the model was compiled with.")
-        ops, carried = keras.ops, step.carried
+        carried = {**step.carried, "step": step.carried["step"] + 1}
         numbers = dict(step.statistics)
-        row = [ops.reshape(ops.cast(carried["step"], "float32"), (1,))]
-        carried = {**carried, "step": carried["step"] + 1}
-        if numbers:
-            each = ops.stack(list(numbers.values()))
-            finite = ops.isfinite(each)
-            carried["sums"] = carried["sums"] + ops.where(finite, each, 0.0)
-            carried["counts"] = carried["counts"] + ops.cast(finite, "float32")
-            row.append(each)
         if step.learning_rate is not None:
             numbers["learning_rate"] = step.learning_rate
-            row.append(ops.reshape(step.learning_rate, (1,)))
-        row += [step.norms[name] for name in self._norms]
-        newest = ops.expand_dims(ops.concatenate(row), 0)
+        row, verdict = {"step": step.carried["step"], **numbers, **step.norms}, None
+        if self._guard is not None:
+            judged, new, verdict = self._judge(self._guard, step, logs, read_new)
+            row |= judged
+            carried |= new
+        newest = _backend.row([row[name] for name, size in self._columns().items() if size != 0])
         if self._steps_per_execution > 1:
-            carried["rows"] = newest = ops.concatenate([carried["rows"][1:], newest])
-        return {**logs, **numbers, _ROWS: newest}, carried
+            carried["rows"] = newest = keras.ops.concatenate([carried["rows"][1:], newest])
+        return {**logs, **numbers, _ROWS: newest}, carried, verdict if self.undoes else None
+
+    def _judge(
+        self, guard: StepGuard, step: "_Step", logs: dict[str, Any], read_new: Read
+    ) -> tuple[dict[str, Any], dict[str, Any], Verdict]:
+        """Returns numbers for the row, what goes on to the next step, and the verdict."""
+        if not self.paths:
+            step.gradient_norms, step.global_norm = keras.ops.zeros((0,)), keras.ops.zeros(())
+        norms = self._spread(sorted(step.gradients), step.gradient_norms, 0.0)
+        loss = logs["loss"] if "loss" in logs else keras.ops.full((), np.nan)
+        after = _backend.zero_if_finite([read_new(variable) for variable in self._guarded]) if self._guarded else None
+        scales = None if step.loss_scale is None else (step.loss_scale, self._dynamic_scale(read_new))
+        scaled = norms if scales is not None and "gradients" in guard.check else None
+        asked = [norms] if "gradients" in guard.check and scales is None else []
+        asked += [loss] if "loss" in guard.check and "loss" in logs else []
+        asked += [] if after is None else [after]
+        told, new, verdict = guard.judge(
+            _backend.row(asked) if asked else keras.ops.zeros((0,)), scaled, scales, step.carried
+        )
+        vectors = {"gradients": norms, "weights": after}
+        return told | vectors | {"loss": loss, "global_norm": step.global_norm}, new, verdict
 
 
 class _Step:
@@ -296,18 +403,23 @@ class _Step:
     def __init__(self, carried: dict[str, Any]) -> None:
         self.carried = carried
         self.learning_rate: Any = None
+        self.loss_scale: Any = None
         self.updating = False
+        self.looked = False
+        self.gradient_norms: Any = None
+        self.global_norm: Any = None
         self.gradients: dict[int, Any] = {}
         self.variables: dict[int, Any] = {}
-        self.changes: dict[int, Any] = {}
         self.statistics: dict[str, Any] = {}
         self.norms: dict[str, Any] = {}
 
 
-def _request(model: Any, statistics: dict[str, Statistic], norms: Sequence[str], schedule: Any) -> tuple[Any, ...]:
+def _request(
+    model: Any, statistics: dict[str, Statistic], norms: Sequence[str], schedule: Any, guard: StepGuard | None
+) -> tuple[Any, ...]:
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         schedule = type(schedule), schedule.get_config()
-    return model.optimizer, model.steps_per_execution, dict(statistics), list(norms), schedule
+    return model.optimizer, model.steps_per_execution, dict(statistics), list(norms), schedule, guard
 
 
 def _loss_scale(optimizer: Any, read: Read) -> Any:

@@ -1,5 +1,6 @@
 """The instrumented train step of TensorFlow: what it carries from step to step lies in variables of its own."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,32 @@ def norms(tensors: Sequence[Any]) -> Any:
     return tf.stack([tf.sqrt(tf.reduce_sum(tf.square(tf.cast(tensor, tf.float32)))) for tensor in tensors])
 
 
+def zero_if_finite(tensors: Sequence[Any]) -> Any:
+    """Returns for each of one tensor or more 0 if all its numbers are finite, else NaN."""
+    return tf.where(tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors]), 0.0, float("nan"))
+
+
+def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
+    """Returns the gradients of what `loss_of` returns, by each variable, None for those that it does not depend on."""
+    values = [variable.value for variable in variables]
+    with tf.GradientTape() as tape:
+        loss = loss_of()
+    return [None if each is None else dense(each) for each in tape.gradient(loss, values)]
+
+
+def row(parts: Sequence[Any]) -> Any:
+    """Returns scalars and vectors one after another as a float32 matrix of one row."""
+    return tf.concat([tf.reshape(tf.cast(part, tf.float32), [-1]) for part in parts], 0)[None]
+
+
 def dense(gradient: Any) -> Any:
     """Returns the gradient as a tensor; that of an embedding comes as slices."""
     return tf.convert_to_tensor(gradient)
+
+
+def differences(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+    """Returns the tensors less the other ones."""
+    return [one - another for one, another in zip(first, second, strict=True)]
 
 
 def copies(tensors: Sequence[Any]) -> list[Any]:
@@ -37,24 +61,57 @@ class Carry:
         self.variables[name].assign(number)
 
 
-def train_step(instrumentation: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a train step that computes what was asked for."""
 
     def step(data: Any) -> Any:
-        carry = instrumentation.carry
-        with instrumentation.inside(lambda variable: tf.identity(variable.value), carry.values) as finish:
-            logs, carried = finish(original(data))
+        variables: list[Any] = []
+        if program.undoes:
+            with tf.init_scope():  # Otherwise the first step makes some of the variables, which have no value before it.
+                program.model._symbolic_build(data_batch=data)
+            variables = [variable for part in program.state() for variable in part]
+        before = copies([variable.value for variable in variables])
+        carry = program.carry
+        with program.inside(lambda variable: tf.identity(variable.value), carry.values) as finish:
+            logs, carried, verdict = finish(original(data), lambda variable: variable.value)
         for name, number in carried.items():
             carry.set(name, number)
-        return logs
+        return logs if verdict is None else _undone(program, verdict, logs, variables, before)
 
     converted: Callable[..., Any] = tf.autograph.experimental.do_not_convert(step)
     return converted
 
 
-def train_function(instrumentation: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+def _undone(program: Any, verdict: Any, logs: dict[str, Any], variables: list[Any], before: list[Any]) -> Any:
+    """Puts the variables back where the step is undone, and returns the logs."""
+    metrics = program.model.get_metrics_result()
+    names = program.metrics_in(logs, metrics)
+
+    def undo() -> list[Any]:
+        for variable, old in zip(variables, before, strict=True):
+            seed = program.is_seed(variable)
+            variable.assign(tf.where(verdict.stopped, old, variable.value) if seed else old)
+        metrics = program.model.get_metrics_result()
+        return [tf.cast(metrics[name], logs[name].dtype) for name in names]
+
+    changed = tf.cond(verdict.undone, undo, lambda: [logs[name] for name in names])
+    return logs | dict(zip(names, changed, strict=True))
+
+
+def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the train function as it is."""
     return compiled
+
+
+def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object]) -> tuple[Any, ...]:
+    """Returns the arguments of a train function of so many steps, so that `keep` is called with each batch."""
+    (iterator,) = arguments
+    batches = list(itertools.islice(iterator, steps))
+    if not batches:
+        raise StopIteration
+    for batch in batches:
+        keep(batch)
+    return (iter(batches),)
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -62,6 +119,6 @@ def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
     return result, lambda others: others
 
 
-def optimizer_methods(instrumentation: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
+def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
     """Returns the optimizer's methods, beside `apply`, that see the gradients."""
     return {}

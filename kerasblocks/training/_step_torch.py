@@ -1,5 +1,6 @@
 """The instrumented train step of PyTorch: what it carries from step to step lies in tensors of its own."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +14,32 @@ def norms(tensors: Sequence[Any]) -> Any:
     return torch.stack(torch._foreach_norm(wide))  # one kernel for many tensors
 
 
+def zero_if_finite(tensors: Sequence[Any]) -> Any:
+    """Returns for each of one tensor or more 0 if all its numbers are finite, else NaN."""
+    if tensors[0].is_cpu:  # The norm below is slow there.
+        ends = torch.stack([end.float() for tensor in tensors for end in torch.aminmax(tensor.detach())]).view(-1, 2)
+        return (ends * 0).sum(1)
+    return torch.stack([norm.float() for norm in torch._foreach_norm(tensors, math.inf)]) * 0
+
+
+def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
+    """Returns the gradients of what `loss_of` returns, by each variable, None for those that it does not depend on."""
+    return list(torch.autograd.grad(loss_of(), [variable.value for variable in variables], allow_unused=True))
+
+
+def row(parts: Sequence[Any]) -> Any:
+    """Returns scalars and vectors one after another as a float32 matrix of one row."""
+    return torch.cat([part.reshape(-1).float() for part in parts])[None]
+
+
 def dense(gradient: Any) -> Any:
     """Returns the gradient as a tensor."""
     return gradient
+
+
+def differences(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+    """Returns the tensors less the other ones."""
+    return torch._foreach_sub([each.detach() for each in first], list(second))
 
 
 def copies(tensors: Sequence[Any]) -> list[Any]:
@@ -34,23 +58,67 @@ class Carry:
         self.values[name] = keras.ops.convert_to_tensor(number)
 
 
-def train_step(instrumentation: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+class _Before:
+    """Copies of variables, whose values lie in the same memory during all of a fit."""
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self.variables = variables
+        self.values = [variable.value.detach() for variable in variables]
+        self.of = {id(variable): torch.empty_like(value) for variable, value in zip(variables, self.values, strict=True)}
+        self._copies = list(self.of.values())
+
+    def take(self) -> None:
+        """Copies the values."""
+        torch._foreach_copy_(self._copies, self.values)
+
+
+def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a train step that computes what was asked for."""
+    undone = torch.zeros((), dtype=torch.bool)
+    seen = undone.numpy()  # the same memory: on the CPU no tensor need be asked for its value
 
     def step(data: Any) -> Any:
-        carry = instrumentation.carry
-        with instrumentation.inside(lambda variable: variable.value.detach().clone(), carry.values) as finish:
+        if program.undoes:
+            if program.before_step is None:
+                program.before_step = _Before([variable for part in program.state() for variable in part])
+            program.before_step.take()
+        carry = program.carry
+        with program.inside(lambda variable: variable.value.detach().clone(), carry.values) as finish:
             logs = original(data)
             with torch.no_grad():
-                logs, carry.values = finish(logs)
-        return logs
+                logs, carry.values, verdict = finish(logs, lambda variable: variable.value)
+                if verdict is None:
+                    return logs
+                if verdict.undone.device.type == "cpu" and not torch.compiler.is_compiling():
+                    undone.copy_(verdict.undone)
+                    if not seen:
+                        return logs
+                return _undone(program, verdict, logs)
 
     return step
 
 
-def train_function(instrumentation: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+def _undone(program: Any, verdict: Any, logs: dict[str, Any]) -> Any:
+    """Puts the variables back where the step is undone, and returns the logs; a GPU is not waited for."""
+    before = program.before_step
+    for variable, value in zip(before.variables, before.values, strict=True):
+        condition = verdict.stopped if program.is_seed(variable) else verdict.undone
+        value.copy_(torch.where(condition, before.of[id(variable)], value))
+    metrics = program.model.get_metrics_result()
+    names = program.metrics_in(logs, metrics)
+    return logs | {name: torch.where(verdict.undone, metrics[name], logs[name]) for name in names}
+
+
+def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the train function as it is."""
     return compiled
+
+
+def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object]) -> tuple[Any, ...]:
+    """Returns the arguments of a train function of so many steps, after `keep` has been called with each batch."""
+    for batch in arguments[0]:
+        keep(batch)
+    return arguments
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -58,6 +126,6 @@ def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
     return result, lambda others: others
 
 
-def optimizer_methods(instrumentation: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
+def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
     """Returns the optimizer's methods, beside `apply`, that see the gradients."""
     return {}

@@ -4,20 +4,25 @@ While a fit runs, a few methods of that one model and that one optimizer are rep
 its train step only, and are taken away when the fit ends or, where it raised, before the next use of the model.
 """
 
+import collections
+import math
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerasblocks.training._step_guard import StepGuard, not_finite
 from kerasblocks.training._step_program import NORMS, Statistic, StepProgram, updated_by
 
 _HELD = 1000  # executions whose numbers may wait on the device
 _RUNNING = 8  # the newest of them, which the device may still be at
+_KEPT_BATCHES = 64  # at most, where a guard may want one again
+_KEPT_BYTES = 2**29  # of batches, at most
 _RUNNING_FIT = "_kerasblocks_instrumentation"  # on the model, while a fit runs
 _PROGRAM = "kerasblocks_program"  # on Keras's own train function, which `compile` drops and this with it
 
@@ -56,7 +61,7 @@ def step_instrumentation(model: Any) -> "StepInstrumentation":
         instrumentation = StepInstrumentation(model)
         callbacks = _caller(lambda frame: isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList))
         if callbacks is not None:  # It lives as long as fit does, unless it is the user's; also where fit raises.
-            instrumentation.end_with(callbacks.f_locals["self"])
+            instrumentation.begun_by(callbacks.f_locals["self"])
     return instrumentation
 
 
@@ -71,23 +76,46 @@ class StepInstrumentation:
             raise ValueError(
                 "With steps_per_execution > 1 the model must be built before fit: call it on a batch first."
             )
-        self._optimizer = optimizer
+        self._model, self._optimizer = model, optimizer
         self._thread = threading.get_ident()
         self._statistics: dict[str, Statistic] = {}
         self._norms: list[str] = []
         self._schedule: Callable[[Any], Any] | None = None
+        self._guard: StepGuard | None = None
+        self._on_stop: Callable[[], None] = lambda: None
+        self._at_once = self._stopped = self._closed = False
+        self._batches: collections.deque[Any] = collections.deque(maxlen=_KEPT_BATCHES)
+        self._batches_seen = self._looked_at = 0
         self._first_step = 0
         self._program: StepProgram | None = None
         self._rows: list[Any] = []
         self._reported = 0
+        self._means: dict[str, tuple[float, int]] = {}  # of the epoch: sum and number of what is finite
         self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
         self._put_back: list[Callable[[], object]] = []
+        self._callbacks: Callable[[], Any] = lambda: None
         self._install(model)
 
     @property
     def paths(self) -> list[str]:
         """The paths of the trainable variables, in the order of the norms of each; empty before the first step."""
         return [] if self._program is None else self._program.paths
+
+    @property
+    def guarded_paths(self) -> list[str]:
+        """The paths of the variables that a guard looks at after a step; empty before the first step."""
+        return [] if self._program is None else self._program.guarded_paths
+
+    @property
+    def batches_seen(self) -> int:
+        """How many batches of this fit a guard has seen, which is the number of the next step."""
+        return self._batches_seen
+
+    @property
+    def callbacks(self) -> list[Any]:
+        """The callbacks of the fit."""
+        callbacks = self._callbacks()
+        return [] if callbacks is None else list(callbacks.callbacks)
 
     def add_statistic(self, name: str, function: Statistic) -> None:
         """Computes `function(gradients, variables)` in every step, and adds it to the logs as `name`.
@@ -144,6 +172,48 @@ class StepInstrumentation:
         if self._program is not None:
             self._program.carry.set("first_step", np.int32(step))
 
+    def set_guard(
+        self,
+        check: Sequence[str],
+        *,
+        skip_update: bool,
+        patience: int,
+        min_loss_scale: float,
+        on_stop: Callable[[], None],
+        at_once: bool,
+    ) -> None:
+        """Looks in every step for numbers that are not finite, and stops the fit after more than `patience` such steps.
+
+        The decision falls inside the compiled step: from the one on that stops the fit nothing changes any more, where
+        `skip_update` is set, until the host has noticed, a few dozen steps later at most. The rows that listeners get
+        then hold, too: `bad` and `stopped`, 0 or 1; `loss` and `global_norm`; under a `LossScaleOptimizer` `overflow`, 0 or
+        1, and `loss_scale`; and the vectors `gradients`, norms in the order of `paths`, and `weights`, in that of
+        `guarded_paths`, which are not finite where the gradient or the variable after the step is not.
+
+        Args:
+            check: of `"loss"`, `"gradients"` and `"weights"`.
+            skip_update: whether a step with such a number leaves the model, its optimizer and its metrics as they were.
+            patience: number of such steps after which the fit still goes on.
+            min_loss_scale: the fit stops, too, where the optimizer's dynamic loss scale falls below it.
+            on_stop: called once, between two steps, with the model's variables in place.
+            at_once: whether `on_stop` is called as soon as the host has noticed; otherwise at the end of the epoch,
+                which is cut short.
+
+        Raises:
+            ValueError: another callback of the same fit has set a guard.
+        """
+        if self._guard is not None:
+            raise ValueError("Two callbacks guard the steps of one fit; keep one of them.")
+        variables = [*self._model.trainable_variables, *self._model.non_trainable_variables]
+        infinite = frozenset(map(id, not_finite(variables)))
+        self._guard = StepGuard(tuple(check), skip_update, patience, min_loss_scale, infinite)
+        self._on_stop, self._at_once = on_stop, at_once
+
+    def batch(self, step: int) -> Any:
+        """Returns the batch of a step of this fit that a guard has kept, None if it is no longer kept."""
+        back = self._batches_seen - step
+        return self._batches[-back] if 0 < back <= len(self._batches) else None
+
     def steps(self) -> int:
         """Returns how many steps the optimizer has taken in its life; where gradients are accumulated, each batch's.
 
@@ -166,8 +236,14 @@ class StepInstrumentation:
         blocks, self._rows = self._rows[:kept], self._rows[kept:]
         found: list[dict[str, Any]] = []
         for block in blocks:
-            found += self._running().as_dicts(block, self._reported)
-            self._reported = found[-1]["step"] + 1
+            for row in self._running().as_dicts(block, self._reported):
+                self._reported = row["step"] + 1
+                if not self._closed:  # What the device has computed after the stop counts as no step.
+                    found.append(row)
+                self._closed |= bool(row.get("stopped"))
+        for row in found:
+            self._count(row)
+        self._stopped |= self._closed
         for listener in self._listeners if found else ():
             listener(found)
 
@@ -175,12 +251,22 @@ class StepInstrumentation:
         """Puts the model and its optimizer back as they were; what has been computed can still be had by `flush`."""
         while self._put_back:
             self._put_back.pop()()
+        self._batches.clear()
+        if self._program is not None:
+            self._program.release()
 
-    def end_with(self, owner: Any) -> None:
-        """Ends where `owner` is no more, unless it has ended before."""
-        finalizer = weakref.finalize(owner, self.end)
+    def begun_by(self, callbacks: Any) -> None:
+        """Ends where this list of callbacks is no more, unless it has ended before."""
+        self._callbacks = weakref.ref(callbacks)
+        finalizer = weakref.finalize(callbacks, self.end)
         finalizer.atexit = False
         self._put_back.append(finalizer.detach)
+
+    def _count(self, row: dict[str, Any]) -> None:
+        for name in self._statistics:
+            total, count = self._means.get(name, (0.0, 0))
+            finite = math.isfinite(row[name])
+            self._means[name] = (total + row[name], count + 1) if finite else (total, count)
 
     def _running(self) -> StepProgram:
         assert self._program is not None  # noqa: S101 - there are rows only when it runs
@@ -202,14 +288,15 @@ class StepInstrumentation:
             try:
                 if self._program is None:  # All has been asked for now.
                     self._start(model, plain)
-                result, rows = self._running().run(*arguments)
+                if self._guard is not None:
+                    self._look_for_a_stop(model)
+                result, rows = self._running().run(self._keep, *arguments)
             except StopIteration:  # the end of the data
                 raise
             except BaseException:
                 self.end()  # for Keras calls no callback then
                 raise
-            if self._listeners:
-                self._rows.append(rows)
+            self._rows.append(rows)
             if len(self._rows) >= _HELD:
                 self.flush(but_the_last=_RUNNING)
             return result
@@ -218,7 +305,7 @@ class StepInstrumentation:
 
     def _start(self, model: Any, plain: Any) -> None:
         """Puts the step that computes what was asked for in place, compiled before if the last fit asked the same."""
-        asked = self._statistics, self._norms, self._schedule
+        asked = self._statistics, self._norms, self._schedule, self._guard
         program = StepProgram.matching(getattr(plain, _PROGRAM, None), model, *asked)
         setattr(plain, _PROGRAM, program)
         for owner, methods in (
@@ -234,13 +321,46 @@ class StepInstrumentation:
         program.begin(self._first_step)
         self._program = program
 
+    def _keep(self, batch: Any) -> None:
+        self._batches_seen += 1
+        self._batches.append(batch)
+        if self._batches_seen == 1:
+            size = sum(_bytes(each) for each in keras.tree.flatten(batch))
+            kept = max(2, min(_KEPT_BATCHES, _KEPT_BYTES // max(1, size)))
+            self._batches = collections.deque(self._batches, max(kept, 2 * self._model.steps_per_execution))
+
+    def _look_for_a_stop(self, model: Any) -> None:
+        """Asks now and then an earlier step, which the device has done by now, whether it has stopped the fit."""
+        kept = (self._batches.maxlen or 2) // model.steps_per_execution  # executions
+        behind = min(_RUNNING, kept // 2)
+        if len(self._rows) > behind and self._batches_seen >= self._looked_at + (kept - behind):
+            self._looked_at = self._batches_seen
+            self._stopped |= bool(self._running().as_dicts(self._rows[-1 - behind], 0)[-1]["stopped"])
+        if self._stopped:
+            model.stop_training = True
+            if self._at_once:
+                if hasattr(model, "jax_state_sync"):
+                    model.jax_state_sync()
+                self._stop()
+
+    def _stop(self) -> None:
+        on_stop, self._on_stop = self._on_stop, lambda: None
+        on_stop()
+
     def _epoch_logs(self, logs: Any, original: Callable[[Any], Any]) -> Any:
         """Returns Keras's logs of an epoch or an evaluation, with the means of ours where the logs are a step's."""
+        if self._guard is not None and self._rows:
+            self.flush()
+            if self._stopped:
+                self._stop()
         ours = [] if self._program is None else self._program.names
         if not ours or not isinstance(logs, dict) or not set(ours) <= set(logs):
             return original(logs)
         result = dict(original({name: value for name, value in logs.items() if name not in ours}))
-        return result | {name: logs[name] for name in ours} | self._running().epoch_means()
+        self.flush()
+        means = {name: total / count if count else math.nan for name, (total, count) in self._means.items()}
+        self._means = {}
+        return result | {name: logs[name] for name in ours} | means
 
     def _ending(self, model: Any, name: str) -> Callable[..., Any]:
         """Returns the method of the model, before which what a fit that raised has left is taken away."""
@@ -269,6 +389,14 @@ class StepInstrumentation:
         else:
             self._put_back.append(lambda: attributes.pop(name, None))
         attributes[name] = value
+
+
+def _bytes(tensor: Any) -> int:
+    """Returns the bytes of a tensor of known shape, else of none."""
+    try:
+        return int(np.prod(tensor.shape)) * np.dtype(keras.backend.standardize_dtype(tensor.dtype)).itemsize
+    except (AttributeError, TypeError, ValueError):
+        return 0
 
 
 def _caller(is_wanted: Callable[[FrameType], bool]) -> FrameType | None:

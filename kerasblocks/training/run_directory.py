@@ -5,10 +5,11 @@ import json
 import math
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from kerasblocks._whole_file import flush, temporary_file, whole_file
 
 _CONFIG = "config.json"
 # Marks a config.json as ours, so that no other folder that has a file of that name is ever emptied.
@@ -62,9 +63,9 @@ class RunDirectory:
             for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == _CONFIG):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._temporary(_CONFIG) as temporary:
+        with temporary_file(self.path / _CONFIG) as temporary:
             temporary.write_text(text, encoding="utf-8")
-            _flush(temporary)
+            flush(temporary)
             try:
                 os.link(temporary, self.path / _CONFIG)  # Unlike a rename, fails if another process was faster.
             except FileExistsError:
@@ -90,22 +91,8 @@ class RunDirectory:
             raise ValueError(f"A run's file must have a plain name, without folders; got {name!r}.")
         if not self.path.is_dir():
             raise FileNotFoundError(f"{self.path}: the run was not started; call start() first.")
-        with self._temporary(name) as temporary:
+        with whole_file(self.path / name) as temporary:
             yield temporary
-            if not temporary.is_file():
-                raise ValueError(f"{name}: a file must be written to the path that writing() gives; there is none.")
-            _flush(temporary)
-            temporary.replace(self.path / name)
-
-    @contextlib.contextmanager
-    def _temporary(self, name: str) -> Iterator[Path]:
-        temporary = self.path / f".writing-{uuid.uuid4().hex}-{name}"
-        try:
-            yield temporary
-        finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
         parent = next(folder for folder in (self.path, *self.path.parents) if os.path.lexists(folder))
@@ -130,11 +117,6 @@ class RunDirectory:
                 f"{self.path}: holds an earlier run. Choose another folder, or overwrite it "
                 "(overwrite=True, --overwrite)."
             )
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _as_json(content: dict[str, Any]) -> str:
