@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasblocks._arguments import as_flag, as_integer, as_number
 from kerasblocks._whole_file import whole_file
-from kerasblocks.training import CHECKS, NonFinite, locate_nonfinite, step_instrumentation
+from kerasblocks.training import CHECKS, NonFinite, step_instrumentation
 from kerasblocks.training.nonfinite import explained, located_in_data
 
 _RECENT = 10  # steps whose numbers the report tells
@@ -32,13 +32,14 @@ class TerminateOnNaN(keras.callbacks.Callback):
     likely cause and a remedy. `fit` returns as usual, with `model.stop_training` set; the folder of
     `keras.callbacks.BackupAndRestore` is kept then.
 
-    A gradient is finite where its L2 norm in float32 is. Under a `LossScaleOptimizer` a step whose gradients overflow is
-    the optimizer's to skip and none of `patience`; such a fit ends where the loss scale falls below `min_loss_scale`, or
-    after 64 skipped steps in a row.
+    A gradient is finite where its L2 norm in float32 is. Under a `LossScaleOptimizer` a step whose gradients overflow
+    is the optimizer's to skip and none of `patience`; such a fit ends where the loss scale falls below
+    `min_loss_scale`, or after 64 skipped steps in a row.
 
-    Memory: up to 64 batches, of 512 MiB at most, are kept; on PyTorch and in TensorFlow's uncompiled steps `skip_update`
-    holds a second copy of weights, optimizer and other state. Without `skip_update` the weights at the time of the report
-    are not those of the bad step, and the report says so in `unknown`; a backup is then not written over any more.
+    Memory: up to 64 batches are kept, of 512 MiB at most; on PyTorch and where TensorFlow does not compile with XLA,
+    `skip_update` holds a second copy of weights, optimizer and other state. Without `skip_update` the weights at the
+    time of the report are not those of the bad step, and the report says so in `unknown`; a backup is then not written
+    over any more.
 
     Args:
         check: what is looked at: of `"loss"` (the entry of that name in the step's logs), `"gradients"`, `"weights"`
@@ -132,7 +133,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
         self._step.flush()
         self._step.end()
         if self.bad_steps and self.report is None:
-            print(f"Steps with numbers that are not finite, within patience: {self.bad_steps}.")
+            _say(f"Steps with numbers that are not finite, within patience: {self.bad_steps}.")
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -163,7 +164,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
                 path.write_text(json.dumps(_in_json(self.report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if self.raise_error:
             raise RuntimeError(text)
-        print(text)
+        _say(text)
         self.model.stop_training = True
         for callback in self._step.callbacks:
             if isinstance(callback, keras.callbacks.BackupAndRestore):
@@ -194,25 +195,28 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
     def _replay(self, row: dict[str, Any]) -> tuple[NonFinite, list[str]]:
         """Returns what is found on the step's batch, and what cannot be known."""
-        batch = self._step.batch(row["step"] if row["bad"] else self._last_step())
-        if batch is None:
-            nothing = located_in_data(self.model, None, row["loss"])
-            return nothing, ["the batch of the step is no longer kept: too many steps have run since."]
-        parts = keras.utils.unpack_x_y_sample_weight(batch)
-        if self.skip_update:
-            try:
-                return locate_nonfinite(self.model, *parts), []
-            except Exception as error:  # A model may take its batches in its own way; the report must come all the same.
-                unknown = [f"the batch could not be run again: {type(error).__name__}: {error}"]
+        step = row["step"] if row["bad"] or self._last is None else self._last["step"]
+        unknown = []
+        if self._step.batch(step) is None:
+            unknown.append("the batch of the step is no longer kept: too many steps have run since.")
+        elif not self.skip_update:
+            unknown.append("without skip_update the step's weights are gone: in which layer it began cannot be told.")
         else:
-            unknown = ["without skip_update the step's weights are gone: in which layer it began cannot be told."]
-        return located_in_data(self.model, parts, row["loss"]), unknown
+            try:
+                found = self._step.replay(step)
+            except Exception as error:  # A model may take batches in its own way; the report must come all the same.
+                unknown.append(f"the batch could not be run again: {type(error).__name__}: {error}")
+            else:
+                assert found is not None  # noqa: S101 - there is a batch
+                return found, unknown
+        return located_in_data(self.model, self._step.batch(step), row["loss"]), unknown
 
     def _last_scale(self) -> float:
         return math.nan if self._last is None else float(self._last.get("loss_scale", math.nan))
 
-    def _last_step(self) -> int:
-        return -1 if self._last is None else int(self._last["step"])
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - for the person who trains, as Keras's own messages are
 
 
 def _not_finite(paths: list[str], numbers: np.ndarray) -> list[str]:

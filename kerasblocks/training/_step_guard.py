@@ -49,7 +49,8 @@ class StepGuard:
         """
         ops = keras.ops
         bad = ~ops.all(ops.isfinite(numbers))
-        told, new, stopped = {}, {"overflows": carried["overflows"]}, carried["stopped"]
+        told: dict[str, Any] = {}
+        new, stopped = {"overflows": carried["overflows"]}, carried["stopped"]
         if scales is not None:
             overflow = scales[1] < scales[0]  # The optimizer itself has left out the update.
             if scaled_norms is not None:

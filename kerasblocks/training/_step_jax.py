@@ -1,5 +1,6 @@
 """The instrumented train step of JAX: what it carries from step to step rides beside Keras's state."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -116,6 +117,16 @@ def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object
             yield batch
 
     return state, batches()
+
+
+def random_state() -> None:
+    """Returns the state of random numbers that lies outside of Keras's variables: there is none."""
+
+
+@contextlib.contextmanager
+def random_state_kept(state: None = None) -> Iterator[None]:
+    """Puts back the state of random numbers that lies outside of Keras's variables: there is none."""
+    yield
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -16,6 +16,7 @@ Statistic = Callable[[Sequence[Any], Sequence[Any]], Any]
 NORMS = ("gradient_norm", "weight_norm", "update_norm")
 _ROWS = "kerasblocks_rows"  # the log entry in which the numbers of every step leave the compiled step
 _backend = backend_module("kerasblocks.training._step")
+random_state = _backend.random_state
 
 
 def global_gradient_norm(gradients: Sequence[Any], variables: Sequence[Any]) -> Any:
@@ -266,10 +267,9 @@ class StepProgram:
     def _before(self, variables: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         """Returns values of the variables that an update leaves as they are."""
         if self.before_step is None:
-            return _backend.copies(values)
-        pairs = zip(variables, values, strict=True)
-        kept = self.before_step.of
-        return [kept[id(variable)] if id(variable) in kept else _backend.copies([value])[0] for variable, value in pairs]
+            return list(_backend.copies(values))
+        kept, pairs = self.before_step.of, zip(variables, values, strict=True)
+        return [kept[id(each)] if id(each) in kept else _backend.copies([value])[0] for each, value in pairs]
 
     def _apply(self, optimizer: Any) -> Callable[..., Any]:
         original = optimizer.apply
@@ -331,7 +331,7 @@ class StepProgram:
         whole = global_gradient_norm in self._statistics.values() or self._guard is not None
         asked = gradients if whole or "gradient_norm" in self._norms else []
         asked = asked + (variables if "weight_norm" in self._norms else [])
-        norms = _backend.norms(asked) if asked else None
+        norms: Any = _backend.norms(asked) if asked else None
         if whole or "gradient_norm" in self._norms:
             step.gradient_norms = norms if len(asked) == len(order) else norms[: len(order)]
         if whole:

@@ -1,7 +1,8 @@
 """The instrumented train step of TensorFlow: what it carries from step to step lies in variables of its own."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -67,8 +68,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
     def step(data: Any) -> Any:
         variables: list[Any] = []
         if program.undoes:
-            with tf.init_scope():  # Otherwise the first step makes some of the variables, which have no value before it.
-                program.model._symbolic_build(data_batch=data)
+            _build(program, data)
             variables = [variable for part in program.state() for variable in part]
         before = copies([variable.value for variable in variables])
         carry = program.carry
@@ -82,12 +82,26 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
     return converted
 
 
+def _build(program: Any, data: Any) -> None:
+    """Makes the variables that the first step would make, for there they would have no value before it."""
+    with tf.init_scope():
+        try:
+            program.model._symbolic_build(data_batch=data)
+        except Exception:  # A model that runs eagerly only, of which the metrics alone may be left to the step.
+            if not program.model.built:
+                raise
+            if not program.optimizer.built:
+                program.optimizer.build(program.model.trainable_variables)
+
+
 def _undone(program: Any, verdict: Any, logs: dict[str, Any], variables: list[Any], before: list[Any]) -> Any:
     """Puts the variables back where the step is undone, and returns the logs."""
     metrics = program.model.get_metrics_result()
     names = program.metrics_in(logs, metrics)
 
     def undo() -> list[Any]:
+        if len(variables) < sum(map(len, program.state())):  # This step has made the metrics'.
+            program.model.reset_metrics()
         for variable, old in zip(variables, before, strict=True):
             seed = program.is_seed(variable)
             variable.assign(tf.where(verdict.stopped, old, variable.value) if seed else old)
@@ -112,6 +126,16 @@ def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object
     for batch in batches:
         keep(batch)
     return (iter(batches),)
+
+
+def random_state() -> None:
+    """Returns the state of random numbers that lies outside of Keras's variables: there is none."""
+
+
+@contextlib.contextmanager
+def random_state_kept(state: None = None) -> Iterator[None]:
+    """Puts back the state of random numbers that lies outside of Keras's variables: there is none."""
+    yield
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:

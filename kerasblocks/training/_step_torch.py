@@ -1,7 +1,8 @@
 """The instrumented train step of PyTorch: what it carries from step to step lies in tensors of its own."""
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ def zero_if_finite(tensors: Sequence[Any]) -> Any:
     if tensors[0].is_cpu:  # The norm below is slow there.
         ends = torch.stack([end.float() for tensor in tensors for end in torch.aminmax(tensor.detach())]).view(-1, 2)
         return (ends * 0).sum(1)
-    return torch.stack([norm.float() for norm in torch._foreach_norm(tensors, math.inf)]) * 0
+    return torch.stack([norm.float() for norm in torch._foreach_norm(list(tensors), math.inf)]) * 0
 
 
 def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
@@ -64,7 +65,9 @@ class _Before:
     def __init__(self, variables: Sequence[Any]) -> None:
         self.variables = variables
         self.values = [variable.value.detach() for variable in variables]
-        self.of = {id(variable): torch.empty_like(value) for variable, value in zip(variables, self.values, strict=True)}
+        self.of = {
+            id(variable): torch.empty_like(value) for variable, value in zip(variables, self.values, strict=True)
+        }
         self._copies = list(self.of.values())
 
     def take(self) -> None:
@@ -119,6 +122,23 @@ def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object
     for batch in arguments[0]:
         keep(batch)
     return arguments
+
+
+def random_state() -> list[Any]:
+    """Returns the state of PyTorch's own generators, which Keras's dropout draws from unless it has a seed."""
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if on_gpu else [])]
+
+
+@contextlib.contextmanager
+def random_state_kept(state: list[Any] | None = None) -> Iterator[None]:
+    """Puts the state of PyTorch's own generators back in the end; begins with `state` if there is one."""
+    with torch.random.fork_rng():
+        if state is not None:
+            torch.set_rng_state(state[0])
+            for each in state[1:]:
+                torch.cuda.set_rng_state(each)
+        yield
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -17,7 +17,8 @@ import keras
 import numpy as np
 
 from kerasblocks.training._step_guard import StepGuard, not_finite
-from kerasblocks.training._step_program import NORMS, Statistic, StepProgram, updated_by
+from kerasblocks.training._step_program import NORMS, Statistic, StepProgram, random_state, updated_by
+from kerasblocks.training.nonfinite import NonFinite, located
 
 _HELD = 1000  # executions whose numbers may wait on the device
 _RUNNING = 8  # the newest of them, which the device may still be at
@@ -186,8 +187,8 @@ class StepInstrumentation:
 
         The decision falls inside the compiled step: from the one on that stops the fit nothing changes any more, where
         `skip_update` is set, until the host has noticed, a few dozen steps later at most. The rows that listeners get
-        then hold, too: `bad` and `stopped`, 0 or 1; `loss` and `global_norm`; under a `LossScaleOptimizer` `overflow`, 0 or
-        1, and `loss_scale`; and the vectors `gradients`, norms in the order of `paths`, and `weights`, in that of
+        then hold, too: `bad` and `stopped`, 0 or 1; `loss` and `global_norm`; under a `LossScaleOptimizer` `overflow`,
+        0 or 1, and `loss_scale`; and the vectors `gradients`, norms in the order of `paths`, and `weights`, in that of
         `guarded_paths`, which are not finite where the gradient or the variable after the step is not.
 
         Args:
@@ -209,10 +210,18 @@ class StepInstrumentation:
         self._guard = StepGuard(tuple(check), skip_update, patience, min_loss_scale, infinite)
         self._on_stop, self._at_once = on_stop, at_once
 
-    def batch(self, step: int) -> Any:
-        """Returns the batch of a step of this fit that a guard has kept, None if it is no longer kept."""
-        back = self._batches_seen - step
-        return self._batches[-back] if 0 < back <= len(self._batches) else None
+    def batch(self, step: int) -> tuple[Any, Any, Any] | None:
+        """Returns inputs, labels and sample weights of a step, None unless a guard has kept them."""
+        kept = self._kept(step)
+        return None if kept is None else keras.utils.unpack_x_y_sample_weight(kept[0])
+
+    def replay(self, step: int) -> NonFinite | None:
+        """Returns what `locate_nonfinite` finds on the batch of a step, None if it is no longer kept.
+
+        The weights and seeds are those of the step if a guard that skips updates has stopped the fit there.
+        """
+        kept, batch = self._kept(step), self.batch(step)
+        return None if kept is None or batch is None else located(self._model, batch, True, kept[1])
 
     def steps(self) -> int:
         """Returns how many steps the optimizer has taken in its life; where gradients are accumulated, each batch's.
@@ -321,9 +330,13 @@ class StepInstrumentation:
         program.begin(self._first_step)
         self._program = program
 
+    def _kept(self, step: int) -> tuple[Any, Any] | None:
+        back = self._batches_seen - step
+        return self._batches[-back] if 0 < back <= len(self._batches) else None
+
     def _keep(self, batch: Any) -> None:
         self._batches_seen += 1
-        self._batches.append(batch)
+        self._batches.append((batch, random_state()))
         if self._batches_seen == 1:
             size = sum(_bytes(each) for each in keras.tree.flatten(batch))
             kept = max(2, min(_KEPT_BATCHES, _KEPT_BYTES // max(1, size)))
@@ -394,7 +407,8 @@ class StepInstrumentation:
 def _bytes(tensor: Any) -> int:
     """Returns the bytes of a tensor of known shape, else of none."""
     try:
-        return int(np.prod(tensor.shape)) * np.dtype(keras.backend.standardize_dtype(tensor.dtype)).itemsize
+        size = np.dtype(keras.backend.standardize_dtype(tensor.dtype)).itemsize
+        return int(np.prod(tensor.shape)) * int(size)
     except (AttributeError, TypeError, ValueError):
         return 0
 

@@ -96,17 +96,22 @@ def locate_nonfinite(
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a Keras model; got {model!r}.")
-    x, y, sample_weight = (keras.tree.map_structure(_as_tensor, part) for part in (x, y, sample_weight))
+    return located(model, (x, y, sample_weight), training)
+
+
+def located(model: keras.Model, batch: tuple[Any, Any, Any], training: bool, random_state: Any = None) -> NonFinite:
+    """Returns what `locate_nonfinite` does, with the state that the backend's own random numbers had at the time."""
+    x, y, sample_weight = (keras.tree.map_structure(_as_tensor, part) for part in batch)
     arguments = {"training": training} if model._call_has_training_arg else {}
     watch = _Watch()
-    with _state_kept(model):
+    with _state_kept(model, random_state):
         with watch.on(model):
             outputs = model(x, **arguments)
         loss = _loss(model, x, y, outputs, sample_weight, training)
         loss = None if loss is None else float(keras.ops.convert_to_numpy(loss))
     gradients: list[str] = []
     if loss is not None and model.trainable_variables:
-        with _state_kept(model):
+        with _state_kept(model, random_state):
             variables = model.trainable_variables
             found = _backend.gradients(
                 lambda: _loss(model, x, y, model(x, **arguments), sample_weight, training), variables
@@ -134,16 +139,19 @@ def locate_nonfinite(
 def located_in_data(model: keras.Model, batch: Any, loss: float) -> NonFinite:
     """Returns what can be told where a step cannot be run again: what in its batch, if known, is not finite."""
     x, y, sample_weight = (None, None, None) if batch is None else batch
-    nothing = {"layer": None, "layer_type": None, "layer_dtype": None, "layer_input": None, "outputs": None}
     return NonFinite(
         inputs=not_finite_in("x", x),
         labels=not_finite_in("y", y),
         sample_weight=not_finite_in("sample_weight", sample_weight),
         weights=[],
+        layer=None,
+        layer_type=None,
+        layer_dtype=None,
+        layer_input=None,
+        outputs=None,
         loss=loss,
         gradients=[],
         largest_weights=largest_weights(model),
-        **nothing,
     )
 
 
@@ -240,14 +248,12 @@ def _operations(model: keras.Model) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _state_kept(model: keras.Model) -> Iterator[None]:
-    if not model.built:  # What a call builds is not there to be kept before it.
-        yield
-        return
-    variables = [*model.non_trainable_variables, *model.metrics_variables]
+def _state_kept(model: keras.Model, random_state: Any) -> Iterator[None]:
+    variables = [*model.non_trainable_variables, *model.metrics_variables] if model.built else []
     values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     try:
-        yield
+        with _backend.random_state_kept(random_state):
+            yield
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -282,8 +288,8 @@ def _cause(found: NonFinite) -> tuple[str, str]:
     if found.gradients:
         return (
             f"a gradient is not finite although the loss is ({', '.join(found.gradients)}).",
-            "√, a norm, a power or a division at 0 has an infinite slope: add an epsilon inside of it. In mixed_float16 "
-            "it may be an overflow; mixed_bfloat16 has none.",
+            "√, a norm, a power or a division at 0 has an infinite slope: add an epsilon inside of it. In "
+            "mixed_float16 it may be an overflow; mixed_bfloat16 has none.",
         )
     return "Every number of the batch, the layers' outputs, the loss and its gradients is finite.", ""
 
@@ -292,10 +298,10 @@ def _cause_in_a_layer(found: NonFinite) -> tuple[str, str]:
     low, high = found.layer_input or (0.0, 0.0)
     if not np.isfinite([low, high]).all():
         return (
-            f"{found.layer} ({found.layer_type}) got inputs that were not finite, though the outputs of all layers before "
-            "it were: they were computed between the layers.",
-            "look at the arithmetic outside of layers that leads to it: keep logarithm, division and powers away from 0, "
-            "and exp from large numbers.",
+            f"{found.layer} ({found.layer_type}) got inputs that were not finite, though the outputs of all layers "
+            "before it were: they were computed between the layers.",
+            "look at the arithmetic outside of layers that leads to it: keep logarithm, division and powers away from "
+            "0, and exp from large numbers.",
         )
     cause = (
         f"the output of {found.layer} ({found.layer_type}) is not finite, though its inputs"
