@@ -90,7 +90,7 @@ def train(config: Config) -> None:
     import keras
     import numpy as np
 
-    from kerasblocks.callbacks import GradientNormLogger, RunHistory, TensorBoardScalars
+    from kerasblocks.callbacks import GradientNormLogger, RunHistory, TensorBoardScalars, TerminateOnNaN, WarmupCosine
     from kerasblocks.data import ArrayBatches, load_images
     from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import lenet5
@@ -118,22 +118,14 @@ def train(config: Config) -> None:
     standardize = keras.layers.Rescaling(1 / spread, -mean / spread, name="standardize")
     model = keras.Sequential([keras.Input(data.image_shape), standardize, network])
 
-    # Optimizer: warmup, then cosine to 0; no decay of biases and scales.
-    total_steps = len(train_batches) * config.epochs
-    warmup_steps = round(config.warmup * total_steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup_steps else config.peak_learning_rate,
-        max(1, total_steps - warmup_steps),
-        warmup_target=config.peak_learning_rate if warmup_steps else None,
-        warmup_steps=warmup_steps,
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    # Optimizer: no decay of biases and scales.
+    optimizer = keras.optimizers.AdamW(config.peak_learning_rate, weight_decay=config.weight_decay)
     exclude_vectors_from_weight_decay(optimizer, model.trainable_variables)
     model.compile(
         optimizer, lambda y, logits: smoothed_cross_entropy(y, logits, config.label_smoothing), metrics=["accuracy"]
     )
 
-    # Fit.
+    # Fit: warmup, then cosine to 0.
     with user_errors():
         run.start(
             {
@@ -151,22 +143,24 @@ def train(config: Config) -> None:
             }
         )
     print(f"{len(data.x_train)} training and {len(data.x_test)} test images of {data.source}; run {run.path}")
+    guard = TerminateOnNaN(report_path=run.path / "nonfinite.json")
     start = time.perf_counter()
     history = model.fit(
         train_batches,
         epochs=config.epochs,
         validation_data=test_batches,
         callbacks=[
+            WarmupCosine(warmup=config.warmup),
             GradientNormLogger(per_variable=False),
+            guard,
             RunHistory(run),
             TensorBoardScalars(run.path / "events"),
-            keras.callbacks.TerminateOnNaN(),
         ],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     seconds = time.perf_counter() - start
-    if not np.isfinite(history.history["loss"][-1]):
-        sys.exit(f"error: the loss is no longer finite; try a lower --peak-learning-rate. See {run.path}")
+    if guard.report is not None:
+        sys.exit(f"error: {guard.report['cause']} Try a lower --peak-learning-rate. See {guard.report_path}")
 
     # Report: the plain cross-entropy, which the saved model keeps as its loss.
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

@@ -252,7 +252,10 @@ def _text(report: dict[str, Any]) -> str:
         ("Sample weights that are not finite", "; ".join(report["sample_weight"])),
         ("First layer whose output is not finite", layer),
         ("Gradients that are not finite", ", ".join(report["gradients"])),
-        ("Variables that the step made not finite", ", ".join(report["weights_after"])),
+        (
+            "Variables that the update makes not finite",
+            "" if report["gradients"] else ", ".join(report["weights_after"]),
+        ),
         ("Largest weights", ", ".join(f"{path} {size:.4g}" for path, size in report["largest_weights"].items())),
         ("Bad steps before it", report["bad_steps"][:-1]),
         ("Likely cause", report["cause"]),

@@ -8,6 +8,7 @@ import keras
 
 from kerasblocks.data import ArrayBatches, load_images
 from kerasblocks.models import lenet5
+from kerasblocks.schedules import WarmupCosineDecay
 from kerasblocks.training import exclude_vectors_from_weight_decay
 
 STEPS, BATCH_SIZE = 20, 32
@@ -23,7 +24,7 @@ def digest(arrays):
 
 def compiled(variant):
     model = lenet5(variant=variant, seed=0)
-    schedule = keras.optimizers.schedules.CosineDecay(0.0, STEPS - 2, warmup_target=0.005, warmup_steps=2)
+    schedule = WarmupCosineDecay(peak_learning_rate=0.005, warmup_steps=2, total_steps=STEPS)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.3)
     exclude_vectors_from_weight_decay(optimizer, model.trainable_variables)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -149,3 +149,12 @@ def test_bad_arguments_are_refused(make, changes, message):
 def test_a_step_that_is_no_number_is_refused(step):
     with pytest.raises(ValueError, match="step must be a number, an array or a tensor of real numbers; got"):
         warmup_cosine(step, **CASES["usual"])
+
+
+def test_keras_s_own_warmup_begins_at_rate_0_and_is_no_part_of_its_total():
+    theirs = keras.optimizers.schedules.CosineDecay(0.0, 10, warmup_target=1.0, warmup_steps=2)
+    assert float(theirs(0)) == 0.0
+    assert float(theirs(10)) > 0.0
+    ours = WarmupCosineDecay(peak_learning_rate=1.0, warmup_steps=2, total_steps=10)
+    assert float(ours(0)) == 0.5
+    assert float(ours(10)) == 0.0
