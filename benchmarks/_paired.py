@@ -20,21 +20,21 @@ def paired(ours: Callable[[], Any], other: Callable[[], Any], blocks: int) -> di
     for number in range(blocks):
         for name, function in order if number % 2 else reversed(order):
             times[name].append(_block(function, calls))
-    ratios = [a / b for a, b in zip(times["ours"], times["other"], strict=True)]
-    same = [a / b for a, b in zip(times["again"], times["other"], strict=True)]
-    deciles, same_deciles = (statistics.quantiles(each, n=10, method="inclusive") for each in (ratios, same))
-    return {
+    return {**ratios(times), "calls_a_block": calls}
+
+
+def ratios(times: dict[str, list[float]]) -> dict[str, float]:
+    """Returns the medians of the seconds of ours and other, and of the paired ratios of ours and again to other."""
+    found: dict[str, float] = {
         "ours_ms": round(1e3 * statistics.median(times["ours"]), 4),
         "other_ms": round(1e3 * statistics.median(times["other"]), 4),
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_p10": round(deciles[0], 3),
-        "ratio_p90": round(deciles[-1], 3),
-        "same_ratio": round(statistics.median(same), 3),
-        "same_p10": round(same_deciles[0], 3),
-        "same_p90": round(same_deciles[-1], 3),
-        "blocks": blocks,
-        "calls_a_block": calls,
     }
+    for name, prefix, each in (("ratio", "ratio", times["ours"]), ("same_ratio", "same", times["again"])):
+        quotients = [a / b for a, b in zip(each, times["other"], strict=True)]
+        deciles = statistics.quantiles(quotients, n=10, method="inclusive")
+        found[name] = round(statistics.median(quotients), 3)
+        found |= {f"{prefix}_p10": round(deciles[0], 3), f"{prefix}_p90": round(deciles[-1], 3)}
+    return found | {"blocks": len(times["ours"])}
 
 
 def _block(function: Callable[[], Any], calls: int) -> float:
