@@ -76,7 +76,7 @@ class GradientNormLogger(keras.callbacks.Callback):
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"name must be the name of a log entry and a file; got {name!r}.")
         self.name = name
-        self._events = None if log_dir is None else EventFile(Path(log_dir).absolute(), "log_dir")
+        self._events = None if self.log_dir is None else EventFile(self.log_dir, "log_dir")
         self.history: dict[str, Any] = {}
         self.non_finite_steps = 0
         self._files: list[Any] = []

@@ -1,12 +1,14 @@
 """The instrumented train step of JAX: what it carries from step to step rides beside Keras's state."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
+
+from kerasblocks.training._step_defaults import random_state as random_state
+from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
 
 
 def norms(tensors: Sequence[Any]) -> Any:
@@ -117,16 +119,6 @@ def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object
             yield batch
 
     return state, batches()
-
-
-def random_state() -> None:
-    """Returns the state of random numbers that lies outside of Keras's variables: there is none."""
-
-
-@contextlib.contextmanager
-def random_state_kept(state: None = None) -> Iterator[None]:
-    """Puts back the state of random numbers that lies outside of Keras's variables: there is none."""
-    yield
 
 
 def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -1,11 +1,16 @@
 """The instrumented train step of TensorFlow: what it carries from step to step lies in variables of its own."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from kerasblocks.training._step_defaults import logs_of as logs_of
+from kerasblocks.training._step_defaults import optimizer_methods as optimizer_methods
+from kerasblocks.training._step_defaults import random_state as random_state
+from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
+from kerasblocks.training._step_defaults import train_function as train_function
 
 
 def norms(tensors: Sequence[Any]) -> Any:
@@ -112,11 +117,6 @@ def _undone(program: Any, verdict: Any, logs: dict[str, Any], variables: list[An
     return logs | dict(zip(names, changed, strict=True))
 
 
-def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the train function as it is."""
-    return compiled
-
-
 def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object]) -> tuple[Any, ...]:
     """Returns the arguments of a train function of so many steps, so that `keep` is called with each batch."""
     (iterator,) = arguments
@@ -126,23 +126,3 @@ def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object
     for batch in batches:
         keep(batch)
     return (iter(batches),)
-
-
-def random_state() -> None:
-    """Returns the state of random numbers that lies outside of Keras's variables: there is none."""
-
-
-@contextlib.contextmanager
-def random_state_kept(state: None = None) -> Iterator[None]:
-    """Puts back the state of random numbers that lies outside of Keras's variables: there is none."""
-    yield
-
-
-def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Returns the logs in what a train function returned, and a function that puts others in their place."""
-    return result, lambda others: others
-
-
-def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
-    """Returns the optimizer's methods, beside `apply`, that see the gradients."""
-    return {}

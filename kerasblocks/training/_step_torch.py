@@ -8,6 +8,10 @@ from typing import Any
 import keras
 import torch
 
+from kerasblocks.training._step_defaults import logs_of as logs_of
+from kerasblocks.training._step_defaults import optimizer_methods as optimizer_methods
+from kerasblocks.training._step_defaults import train_function as train_function
+
 
 def norms(tensors: Sequence[Any]) -> Any:
     """Returns the L2 norms of one tensor or more as a float32 vector."""
@@ -77,7 +81,7 @@ class _Before:
 
 def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a train step that computes what was asked for."""
-    undone = torch.zeros((), dtype=torch.bool)
+    undone = torch.zeros((), dtype=torch.bool, device="cpu")
     seen = undone.numpy()  # the same memory: on the CPU no tensor need be asked for its value
 
     def step(data: Any) -> Any:
@@ -112,11 +116,6 @@ def _undone(program: Any, verdict: Any, logs: dict[str, Any]) -> Any:
     return logs | {name: torch.where(verdict.undone, metrics[name], logs[name]) for name in names}
 
 
-def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the train function as it is."""
-    return compiled
-
-
 def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object]) -> tuple[Any, ...]:
     """Returns the arguments of a train function of so many steps, after `keep` has been called with each batch."""
     for batch in arguments[0]:
@@ -139,13 +138,3 @@ def random_state_kept(state: list[Any] | None = None) -> Iterator[None]:
             for each in state[1:]:
                 torch.cuda.set_rng_state(each)
         yield
-
-
-def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Returns the logs in what a train function returned, and a function that puts others in their place."""
-    return result, lambda others: others
-
-
-def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
-    """Returns the optimizer's methods, beside `apply`, that see the gradients."""
-    return {}
