@@ -76,7 +76,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
                 for variable, value in zip(variables, values, strict=True)
             }
             logs, carried, verdict = finish(logs, lambda variable: after[id(variable)])
-        if verdict is not None:
+        if program.undoes:
             logs, new = _undone(program, verdict, logs, old, new)
         return logs, (*new, carried)
 

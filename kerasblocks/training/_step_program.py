@@ -76,6 +76,7 @@ class StepProgram:
         self.optimizer = model.optimizer
         self.paths: list[str] = []
         self._guard = guard
+        self.stood = False  # whether the host knows that nothing was wrong with the last step
         self.before_step: Any = None  # what a backend that changes the state in place needs to put it back
         self._known_columns: dict[str, int | None] = {}
         self._guarded: list[Any] = []  # variables that must be finite after a step
@@ -210,7 +211,7 @@ class StepProgram:
         """Holds while a train step is computed or traced; gives the function that completes its logs.
 
         That takes the logs, and a function that reads a variable after the step. It returns the logs, what is carried
-        to the next step, and the verdict where the step may have to be put back, else None.
+        to the next step, and the guard's verdict, None without a guard.
         """
         step = self._step = _Step(carried)
         try:
@@ -374,7 +375,7 @@ class StepProgram:
         newest = _backend.row([row[name] for name, size in self._columns().items() if size != 0])
         if self._steps_per_execution > 1:
             carried["rows"] = newest = keras.ops.concatenate([carried["rows"][1:], newest])
-        return {**logs, **numbers, _ROWS: newest}, carried, verdict if self.undoes else None
+        return {**logs, **numbers, _ROWS: newest}, carried, verdict
 
     def _judge(
         self, guard: StepGuard, step: "_Step", logs: dict[str, Any], read_new: Read

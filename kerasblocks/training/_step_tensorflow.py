@@ -81,7 +81,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
             logs, carried, verdict = finish(original(data), lambda variable: variable.value)
         for name, number in carried.items():
             carry.set(name, number)
-        return logs if verdict is None else _undone(program, verdict, logs, variables, before)
+        return _undone(program, verdict, logs, variables, before) if program.undoes else logs
 
     converted: Callable[..., Any] = tf.autograph.experimental.do_not_convert(step)
     return converted

@@ -98,9 +98,8 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
                     return logs
                 if verdict.undone.device.type == "cpu" and not torch.compiler.is_compiling():
                     undone.copy_(verdict.undone)
-                    if not seen:
-                        return logs
-                return _undone(program, verdict, logs)
+                    program.stood = not seen
+                return _undone(program, verdict, logs) if program.undoes and not program.stood else logs
 
     return step
 

@@ -300,6 +300,8 @@ class StepInstrumentation:
                 if self._guard is not None:
                     self._look_for_a_stop(model)
                 result, rows = self._running().run(self._keep, *arguments)
+                if self._running().stood:
+                    self._batches[-1] = None  # Nobody will ask for the batch; its memory serves the next one.
             except StopIteration:  # the end of the data
                 raise
             except BaseException:
@@ -332,7 +334,8 @@ class StepInstrumentation:
 
     def _kept(self, step: int) -> tuple[Any, Any] | None:
         back = self._batches_seen - step
-        return self._batches[-back] if 0 < back <= len(self._batches) else None
+        kept: tuple[Any, Any] | None = self._batches[-back] if 0 < back <= len(self._batches) else None
+        return kept
 
     def _keep(self, batch: Any) -> None:
         self._batches_seen += 1
