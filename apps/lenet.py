@@ -6,7 +6,7 @@
     python apps/lenet.py --predict FILE                   # classify an image with the newest run
 
 A run leaves config.json, history.csv, metrics.json, curves.png, confusion.png, model.keras and TensorBoard
-event files in its run directory.
+event files in its run directory; one that is stopped by numbers that are not finite leaves nonfinite.json.
 """
 
 import dataclasses
@@ -160,7 +160,7 @@ def train(config: Config) -> None:
     )
     seconds = time.perf_counter() - start
     if guard.report is not None:
-        sys.exit(f"error: {guard.report['cause']} Try a lower --peak-learning-rate. See {guard.report_path}")
+        sys.exit(f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}")
 
     # Report: the plain cross-entropy, which the saved model keeps as its loss.
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
     Memory: up to 64 batches are kept, of 512 MiB at most; on PyTorch and where TensorFlow does not compile with XLA,
     `skip_update` holds a second copy of weights, optimizer and other state. Without `skip_update` the weights at the
-    time of the report are not those of the bad step, and the report says so in `unknown`; a backup is then not written
-    over any more.
+    time of the report are not those of the bad step, and the report says so in `unknown`; the backup that
+    `BackupAndRestore` makes at the end of an epoch is then not written over.
 
     Args:
-        check: what is looked at: of `"loss"` (the entry of that name in the step's logs), `"gradients"`, `"weights"`
-            (all variables of the model after the step, but those that were not finite when the fit began).
+        check: what is looked at, one or more of `"loss"` (the entry of that name in the step's logs, which is Keras's
+            mean over the epoch so far), `"gradients"`, `"weights"` (all variables of the model after the step, but
+            those that were not finite when the fit began).
         raise_error: whether `fit` raises RuntimeError with the report, as soon as the host knows, instead of returning.
         skip_update: whether a bad step is undone.
         patience: number of bad steps of a fit after which it still goes on.
@@ -51,10 +52,12 @@ class TerminateOnNaN(keras.callbacks.Callback):
         report_path: None, or a JSON file for the report; numbers that are not finite stand there as strings.
 
     Attributes:
-        report: None, or a dict: `step` (counted from 0 in this fit), `epoch`, `batch` (in the epoch), `found`
-            (the checks that failed), `loss`, `loss_scale`, `gradients` and `weights_after` (paths of the variables that
-            were not finite), `recent` (loss, gradient norm and learning rate of the last steps), `bad_steps`,
-            `learning_rate`, `unknown` (what cannot be known), and the fields of `kerasblocks.training.NonFinite`.
+        report: None, or a dict: `step` (counted from 0 in this fit), `epoch`, `batch` (in the epoch), `stopped_at`
+            (the same step, but the last one where a loss scale has skipped all those from `step` on), `found` (the
+            checks that failed), `loss` (of the batch), `loss_scale`, `gradients` and `weights_after` (paths of the
+            variables that were not finite), `recent` (mean loss of the epoch, gradient norm and learning rate of the
+            last steps), `bad_steps`, `learning_rate`, `unknown` (what cannot be known), and the fields of
+            `kerasblocks.training.NonFinite`, found on the batch of `stopped_at`.
         bad_steps: steps of the last fit in which a number was not finite.
 
     Raises:
@@ -88,9 +91,10 @@ class TerminateOnNaN(keras.callbacks.Callback):
         report_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        self.check = (check,) if isinstance(check, str) else tuple(check)
-        if not self.check or not set(self.check) <= set(CHECKS):
+        named = [check] if isinstance(check, str) else check
+        if not isinstance(named, Sequence | set | frozenset) or not named or any(each not in CHECKS for each in named):
             raise ValueError(f"check must be one or more of {', '.join(CHECKS)}; got {check!r}.")
+        self.check = tuple(each for each in CHECKS if each in named)
         self.raise_error = as_flag("raise_error", raise_error)
         self.skip_update = as_flag("skip_update", skip_update)
         self.patience = as_integer("patience", patience, least=0)
@@ -104,6 +108,8 @@ class TerminateOnNaN(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the guard into the step."""
         self.report, self.bad_steps = None, []
+        if self.report_path is not None:
+            self.report_path.parent.mkdir(parents=True, exist_ok=True)
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=_RECENT)
         self._first_bad: dict[str, Any] | None = None
         self._first_overflow: dict[str, Any] | None = None
@@ -143,7 +149,9 @@ class TerminateOnNaN(keras.callbacks.Callback):
             self._first_overflow = (self._first_overflow or row) if row.get("overflow") else None
             self._last = row
             self._recent.append(
-                {"step": row["step"], "loss": row["loss"], "gradient_norm": row["global_norm"]}
+                {"step": row["step"]}
+                | ({"mean_loss": row["loss"]} if "loss" in row else {})
+                | {"gradient_norm": row["global_norm"]}
                 | ({"learning_rate": row["learning_rate"]} if "learning_rate" in row else {})
             )
 
@@ -158,23 +166,22 @@ class TerminateOnNaN(keras.callbacks.Callback):
             row = self._first_bad or row
         self.report = self._report(row)
         text = _text(self.report)
+        if not self.raise_error:
+            _say(text)
         if self.report_path is not None:
-            self.report_path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(self.report_path) as path:
                 path.write_text(json.dumps(_in_json(self.report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if self.raise_error:
             raise RuntimeError(text)
-        _say(text)
-        self.model.stop_training = True
         for callback in self._step.callbacks:
             if isinstance(callback, keras.callbacks.BackupAndRestore):
-                _keep(callback, poisoned=not self.skip_update)
+                self._step.when_fit_is_over(_keep(callback, poisoned=not self.skip_update))
 
     def _report(self, row: dict[str, Any]) -> dict[str, Any]:
         begin, epoch = max(each for each in self._epochs if each[0] <= row["step"])
         gradients = _not_finite(self._step.paths, row["gradients"])
         after = _not_finite(self._step.guarded_paths, row["weights"])
-        looked_at = {"loss": not math.isfinite(row["loss"]), "gradients": gradients, "weights": after}
+        looked_at = {"loss": not math.isfinite(row.get("loss", 0.0)), "gradients": gradients, "weights": after}
         found, unknown = self._replay(row)
         found = dataclasses.replace(found, gradients=gradients or found.gradients)
         found = explained(found, after, None if row["bad"] else self._last_scale())
@@ -183,6 +190,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
             "step": row["step"],
             "epoch": epoch,
             "batch": row["step"] - begin,
+            "stopped_at": row["step"] if row["bad"] or self._last is None else self._last["step"],
             "found": [name for name in self.check if looked_at[name]],
             **dataclasses.asdict(found),
             "weights_after": after,
@@ -209,7 +217,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
             else:
                 assert found is not None  # noqa: S101 - there is a batch
                 return found, unknown
-        return located_in_data(self.model, self._step.batch(step), row["loss"]), unknown
+        return located_in_data(self.model, self._step.batch(step), row.get("loss", math.nan)), unknown
 
     def _last_scale(self) -> float:
         return math.nan if self._last is None else float(self._last.get("loss_scale", math.nan))
@@ -223,25 +231,35 @@ def _not_finite(paths: list[str], numbers: np.ndarray) -> list[str]:
     return [path for path, number in zip(paths, numbers, strict=True) if not math.isfinite(number)]
 
 
-def _keep(backup: keras.callbacks.BackupAndRestore, poisoned: bool) -> None:
-    """Keeps the callback from deleting its folder at the end of this fit, and from saving poisoned weights in it."""
+def _keep(backup: keras.callbacks.BackupAndRestore, poisoned: bool) -> Callable[[], None]:
+    """Keeps the callback from deleting its folder at the end of this fit, and from saving poisoned weights in it.
 
-    def on_train_end(logs: dict[str, Any] | None = None) -> None:
+    Returns a function that takes this back, which the end of the fit does, too.
+    """
+    attributes, before = vars(backup), dict(vars(backup))
+
+    def take_back() -> None:
         for name in ("on_train_end", "on_epoch_end"):
-            vars(backup).pop(name, None)
+            attributes.pop(name, None)
+            if name in before:
+                attributes[name] = before[name]
 
-    backup.on_train_end = on_train_end
+    attributes["on_train_end"] = lambda logs=None: take_back()
     if poisoned:
-        backup.on_epoch_end = lambda epoch, logs=None: None
+        attributes["on_epoch_end"] = lambda epoch, logs=None: None
+    return take_back
 
 
 def _text(report: dict[str, Any]) -> str:
     """Returns the report as a person reads it."""
-    what = ", ".join(report["found"]) or "the loss scale"
-    lines = [
-        f"The fit was stopped at step {report['step']} (epoch {report['epoch']}, batch {report['batch']}): "
-        f"not finite: {what}."
-    ]
+    where = f"step {report['step']} (epoch {report['epoch']}, batch {report['batch']})"
+    what = f"not finite: {', '.join(report['found'])}."
+    lines = [f"The fit was stopped at {where}: {what}"]
+    if report["stopped_at"] != report["step"]:
+        lines = [
+            f"The fit was stopped at step {report['stopped_at']}: the loss scale has fallen to "
+            f"{report['loss_scale']:g}, for from {where} on every step's gradients were not finite."
+        ]
     layer = report["layer"] and f"{report['layer']} ({report['layer_type']})"
     for title, content in (
         ("Loss", report["loss"]),

@@ -28,9 +28,9 @@ class WarmupCosine(keras.callbacks.Callback):
             update⌋.
 
     Raises:
-        ValueError: an argument outside its range; when training begins, an optimizer that has a schedule of its own, an
-            unknown number of batches where `total_steps` is None, a warmup longer than the fit, or a second callback
-            that sets the rate.
+        ValueError: an argument outside its range; when training begins, a model without an optimizer of Keras, one
+            that has a schedule of its own, an unknown number of batches where `total_steps` is None, a warmup longer
+            than the fit, or a second callback that sets the rate.
 
     Source: see `schedules.warmup_cosine`.
 
@@ -68,16 +68,16 @@ class WarmupCosine(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Counts the updates and puts the schedule into the step."""
-        optimizer = self.model.optimizer
-        updated_by = getattr(optimizer, "inner_optimizer", optimizer)
-        if not isinstance(updated_by._learning_rate, keras.Variable):
+        self._step = step_instrumentation(self.model)
+        optimizer = self._step.optimizer
+        if not isinstance(optimizer._learning_rate, keras.Variable):
             raise ValueError(
                 "WarmupCosine needs an optimizer with a number as its learning_rate, for it sets the rate itself; "
-                f"got {updated_by._learning_rate!r}. Compile with a number, or leave the callback out."
+                f"got {optimizer._learning_rate!r}. Compile with a number, or leave the callback out."
             )
         peak = self.peak_learning_rate
         if peak is None:
-            peak = float(keras.ops.convert_to_numpy(updated_by.learning_rate))
+            peak = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         total = self.total_steps
         if total is None:
             epochs, batches = self.params.get("epochs"), self.params.get("steps")
@@ -86,10 +86,8 @@ class WarmupCosine(keras.callbacks.Callback):
                     "WarmupCosine cannot count the steps, for the data have no known length. "
                     "Pass steps_per_epoch to fit, or total_steps to WarmupCosine."
                 )
-            total = max(1, epochs * batches // (updated_by.gradient_accumulation_steps or 1))
-        schedule = self._make_schedule(peak, total)
-        self._step = step_instrumentation(self.model)
-        self._step.set_learning_rate(schedule)
+            total = max(1, epochs * batches // (optimizer.gradient_accumulation_steps or 1))
+        self._step.set_learning_rate(self._make_schedule(peak, total))
         self._begun = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

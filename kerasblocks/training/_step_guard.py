@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 CHECKS = ("loss", "gradients", "weights")
-_ENDLESS = 64  # steps in a row that a loss scale has skipped
+_MAX_SKIPPED_IN_A_ROW = 64  # by the loss scale
 
 Read = Callable[[Any], Any]
 
@@ -56,7 +56,7 @@ class StepGuard:
             if scaled_norms is not None:
                 bad = bad | (~ops.all(ops.isfinite(scaled_norms)) & ~overflow)
             new["overflows"] = (carried["overflows"] + 1) * ops.cast(overflow, "int32")
-            stopped = stopped | (scales[1] < self.min_loss_scale) | (new["overflows"] > _ENDLESS)
+            stopped = stopped | (scales[1] < self.min_loss_scale) | (new["overflows"] >= _MAX_SKIPPED_IN_A_ROW)
             told |= {"overflow": overflow, "loss_scale": scales[1]}
         new["bad_steps"] = carried["bad_steps"] + ops.cast(bad, "int32")
         new["stopped"] = stopped | (new["bad_steps"] > self.patience)

@@ -76,6 +76,7 @@ class StepProgram:
         self.optimizer = model.optimizer
         self.paths: list[str] = []
         self._guard = guard
+        self._has_loss = True  # in the logs of a step
         self.stood = False  # whether the host knows that nothing was wrong with the last step
         self.before_step: Any = None  # what a backend that changes the state in place needs to put it back
         self._known_columns: dict[str, int | None] = {}
@@ -203,6 +204,8 @@ class StepProgram:
             if row[0] >= reported:  # others are of earlier executions
                 parts = zip(columns.items(), np.split(row, ends), strict=True)
                 numbers = {name: float(part[0]) if size is None else part for (name, size), part in parts}
+                if not self._has_loss:
+                    numbers.pop("loss", None)
                 found.append({**numbers, "step": int(row[0])})
         return found
 
@@ -384,12 +387,15 @@ class StepProgram:
         if not self.paths:
             step.gradient_norms, step.global_norm = keras.ops.zeros((0,)), keras.ops.zeros(())
         norms = self._spread(sorted(step.gradients), step.gradient_norms, 0.0)
-        loss = logs["loss"] if "loss" in logs else keras.ops.full((), np.nan)
+        self._has_loss = "loss" in logs
+        if not self._has_loss and guard.check == ("loss",):
+            raise ValueError(f"check is 'loss', but the logs of train_step have no loss: {list(logs)}.")
+        loss = logs["loss"] if self._has_loss else keras.ops.full((), np.nan)
         after = _backend.zero_if_finite([read_new(variable) for variable in self._guarded]) if self._guarded else None
         scales = None if step.loss_scale is None else (step.loss_scale, self._dynamic_scale(read_new))
         scaled = norms if scales is not None and "gradients" in guard.check else None
         asked = [norms] if "gradients" in guard.check and scales is None else []
-        asked += [loss] if "loss" in guard.check and "loss" in logs else []
+        asked += [loss] if "loss" in guard.check and self._has_loss else []
         asked += [] if after is None else [after]
         told, new, verdict = guard.judge(
             _backend.row(asked) if asked else keras.ops.zeros((0,)), scaled, scales, step.carried
@@ -419,7 +425,8 @@ def _request(
     model: Any, statistics: dict[str, Statistic], norms: Sequence[str], schedule: Any, guard: StepGuard | None
 ) -> tuple[Any, ...]:
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        schedule = type(schedule), schedule.get_config()
+        with contextlib.suppress(NotImplementedError):  # One without a configuration is only itself.
+            schedule = type(schedule), schedule.get_config()
     return model.optimizer, model.steps_per_execution, dict(statistics), list(norms), schedule, guard
 
 

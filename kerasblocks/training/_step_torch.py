@@ -131,7 +131,8 @@ def random_state() -> list[Any]:
 @contextlib.contextmanager
 def random_state_kept(state: list[Any] | None = None) -> Iterator[None]:
     """Puts the state of PyTorch's own generators back in the end; begins with `state` if there is one."""
-    with torch.random.fork_rng():
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []):
         if state is not None:
             torch.set_rng_state(state[0])
             for each in state[1:]:

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasblocks.training._step_guard import StepGuard, not_finite
+from kerasblocks.training._step_guard import CHECKS, StepGuard, not_finite
 from kerasblocks.training._step_program import NORMS, Statistic, StepProgram, random_state, updated_by
 from kerasblocks.training.nonfinite import NonFinite, located
 
@@ -113,10 +113,21 @@ class StepInstrumentation:
         return self._batches_seen
 
     @property
+    def optimizer(self) -> Any:
+        """The optimizer whose rate and steps count: the one inside where a loss scale is around it."""
+        return updated_by(self._optimizer)
+
+    @property
     def callbacks(self) -> list[Any]:
         """The callbacks of the fit."""
         callbacks = self._callbacks()
         return [] if callbacks is None else list(callbacks.callbacks)
+
+    def when_fit_is_over(self, function: Callable[[], object]) -> None:
+        """Calls `function` when the fit's list of callbacks is no more, which is so where `fit` has raised, too."""
+        callbacks = self._callbacks()
+        if callbacks is not None:
+            weakref.finalize(callbacks, function).atexit = False
 
     def add_statistic(self, name: str, function: Statistic) -> None:
         """Computes `function(gradients, variables)` in every step, and adds it to the logs as `name`.
@@ -201,8 +212,16 @@ class StepInstrumentation:
                 which is cut short.
 
         Raises:
-            ValueError: another callback of the same fit has set a guard.
+            ValueError: another check, another callback of the same fit that has set a guard, or a `tf.distribute`
+                strategy of several replicas.
         """
+        if not check or not set(check) <= set(CHECKS):
+            raise ValueError(f"check must be one or more of {', '.join(CHECKS)}; got {check!r}.")
+        replicas = getattr(getattr(self._model, "distribute_strategy", None), "num_replicas_in_sync", 1)
+        if replicas > 1:
+            raise ValueError(
+                f"A step cannot be guarded under a tf.distribute strategy of several replicas; got {replicas}."
+            )
         if self._guard is not None:
             raise ValueError("Two callbacks guard the steps of one fit; keep one of them.")
         variables = [*self._model.trainable_variables, *self._model.non_trainable_variables]
@@ -300,7 +319,7 @@ class StepInstrumentation:
                 if self._guard is not None:
                     self._look_for_a_stop(model)
                 result, rows = self._running().run(self._keep, *arguments)
-                if self._running().stood:
+                if self._running().stood and not self._stopped:
                     self._batches[-1] = None  # Nobody will ask for the batch; its memory serves the next one.
             except StopIteration:  # the end of the data
                 raise
@@ -338,6 +357,8 @@ class StepInstrumentation:
         return kept
 
     def _keep(self, batch: Any) -> None:
+        if self._stopped:
+            return  # The step changes nothing, and the batch of the one that has stopped the fit must not be lost.
         self._batches_seen += 1
         self._batches.append((batch, random_state()))
         if self._batches_seen == 1:
@@ -349,7 +370,8 @@ class StepInstrumentation:
         """Asks now and then an earlier step, which the device has done by now, whether it has stopped the fit."""
         kept = (self._batches.maxlen or 2) // model.steps_per_execution  # executions
         behind = min(_RUNNING, kept // 2)
-        if len(self._rows) > behind and self._batches_seen >= self._looked_at + (kept - behind):
+        due = self._looked_at + (kept - behind) * model.steps_per_execution
+        if len(self._rows) > behind and self._batches_seen >= due:
             self._looked_at = self._batches_seen
             self._stopped |= bool(self._running().as_dicts(self._rows[-1 - behind], 0)[-1]["stopped"])
         if self._stopped:
@@ -360,8 +382,13 @@ class StepInstrumentation:
                 self._stop()
 
     def _stop(self) -> None:
+        self._model.stop_training = True
         on_stop, self._on_stop = self._on_stop, lambda: None
-        on_stop()
+        try:
+            on_stop()
+        except BaseException:
+            self.end()  # for Keras calls no callback then
+            raise
 
     def _epoch_logs(self, logs: Any, original: Callable[[Any], Any]) -> Any:
         """Returns Keras's logs of an epoch or an evaluation, with the means of ours where the logs are a step's."""

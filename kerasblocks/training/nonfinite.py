@@ -74,7 +74,7 @@ def locate_nonfinite(
     Args:
         model: a built model, or one that builds itself on its inputs.
         x: inputs of one batch, as `fit` takes them.
-        y: labels of the batch.
+        y: labels of the batch; without them, a compiled loss and its gradients are left out.
         sample_weight: weights of its samples.
         training: whether layers behave as in training.
 
@@ -260,7 +260,8 @@ def _state_kept(model: keras.Model, random_state: Any) -> Iterator[None]:
 
 
 def _loss(model: keras.Model, x: Any, y: Any, outputs: Any, sample_weight: Any, training: bool) -> Any:
-    if not getattr(model, "compiled", False) or (model._compile_loss is None and not model.losses):
+    compiled = getattr(model, "compiled", False)
+    if not compiled or (not model.losses if model._compile_loss is None else y is None):
         return None
     return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=training)
 

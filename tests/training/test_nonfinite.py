@@ -49,6 +49,7 @@ def test_arithmetic_in_a_model_s_own_call_is_told_from_a_layer_s():
         def call(self, inputs):
             return self.second(keras.ops.log(0 * self.first(inputs)))
 
+    assert locate_nonfinite(model_of(), X).loss is None  # without labels
     found = locate_nonfinite(Own(), X)
     assert found.layer.endswith("second")
     assert "between the layers" in found.cause
