@@ -31,6 +31,11 @@ def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]
     return list(jax.grad(loss)([variable.value for variable in variables]))
 
 
+def has_value(tensor: Any) -> bool:
+    """Returns whether the tensor's numbers are there, which they are not while a function is traced."""
+    return not isinstance(tensor, jax.core.Tracer)
+
+
 def row(parts: Sequence[Any]) -> Any:
     """Returns scalars and vectors one after another as a float32 matrix of one row."""
     return jnp.concatenate([jnp.ravel(part).astype("float32") for part in parts])[None]

@@ -335,7 +335,7 @@ class StepProgram:
         whole = global_gradient_norm in self._statistics.values() or self._guard is not None
         asked = gradients if whole or "gradient_norm" in self._norms else []
         asked = asked + (variables if "weight_norm" in self._norms else [])
-        norms: Any = _backend.norms(asked) if asked else None
+        norms: Any = _backend.norms(asked) if asked else keras.ops.zeros((0,))
         if whole or "gradient_norm" in self._norms:
             step.gradient_norms = norms if len(asked) == len(order) else norms[: len(order)]
         if whole:
@@ -363,8 +363,9 @@ class StepProgram:
         if not isinstance(logs, dict):
             raise TypeError(f"train_step must return a dict of logs for numbers to be added to them; got {logs!r}.")
         self._learn_variables()
-        asked = self._statistics or self._norms or (self._guard and self.paths)
-        if asked and not step.looked:
+        if not self.paths and not step.looked:
+            self._look(step)  # Without trainable variables Keras calls no optimizer.
+        if not step.looked and (self._statistics or self._norms or self._guard):
             raise RuntimeError("train_step did not call the optimizer that the model was compiled with.")
         carried = {**step.carried, "step": step.carried["step"] + 1}
         numbers = dict(step.statistics)
@@ -384,8 +385,6 @@ class StepProgram:
         self, guard: StepGuard, step: "_Step", logs: dict[str, Any], read_new: Read
     ) -> tuple[dict[str, Any], dict[str, Any], Verdict]:
         """Returns numbers for the row, what goes on to the next step, and the verdict."""
-        if not self.paths:
-            step.gradient_norms, step.global_norm = keras.ops.zeros((0,)), keras.ops.zeros(())
         norms = self._spread(sorted(step.gradients), step.gradient_norms, 0.0)
         self._has_loss = "loss" in logs
         if not self._has_loss and guard.check == ("loss",):

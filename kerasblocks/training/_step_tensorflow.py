@@ -31,6 +31,11 @@ def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]
     return [None if each is None else dense(each) for each in tape.gradient(loss, values)]
 
 
+def has_value(tensor: Any) -> bool:
+    """Returns whether the tensor's numbers are there, which they are not while a function is traced."""
+    return not tf.is_symbolic_tensor(tensor)
+
+
 def row(parts: Sequence[Any]) -> Any:
     """Returns scalars and vectors one after another as a float32 matrix of one row."""
     return tf.concat([tf.reshape(tf.cast(part, tf.float32), [-1]) for part in parts], 0)[None]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import torch
 
+from kerasblocks.training._step_defaults import has_value as has_value
 from kerasblocks.training._step_defaults import logs_of as logs_of
 from kerasblocks.training._step_defaults import optimizer_methods as optimizer_methods
 from kerasblocks.training._step_defaults import train_function as train_function

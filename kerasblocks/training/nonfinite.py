@@ -338,7 +338,7 @@ def _is_float(tensor: Any) -> bool:
 
 
 def _floats(data: Any) -> list[Any]:
-    return [each for each in keras.tree.flatten(data) if _is_float(each)]
+    return [each for each in keras.tree.flatten(data) if _is_float(each) and _backend.has_value(each)]
 
 
 def _all_finite(data: Any) -> bool:

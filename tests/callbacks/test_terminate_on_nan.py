@@ -2,6 +2,7 @@ import contextlib
 import gc
 import json
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -523,3 +524,15 @@ def test_a_schedule_of_a_user_without_a_configuration_can_be_guarded():
 
     history = fit(model_of(), TerminateOnNaN(), behind=[SetRate()]).history
     assert history["learning_rate"] == [pytest.approx(0.1)]
+
+
+def test_a_model_without_trainable_variables():
+    model = keras.Sequential([keras.Input((5,)), keras.layers.ReLU()])
+    model.compile("sgd", "mse")
+    guard, norms = TerminateOnNaN(), GradientNormLogger()
+    with warnings.catch_warnings(action="ignore"):  # Keras's own
+        history = fit(model, guard, X, X, behind=[norms]).history
+        assert history["grad_norm"] == [0.0]
+        assert guard.report is None
+        fit(model, guard, BAD_X, X)
+    assert guard.report["found"] == ["loss"]

@@ -120,3 +120,13 @@ def test_a_loss_of_a_layer_counts():
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="model must be a Keras model"):
         locate_nonfinite(keras.layers.Dense(1), X)
+
+
+def test_a_recurrent_layer_is_named_although_its_cell_is_traced():
+    model = keras.Sequential([keras.Input((6, 4)), keras.layers.LSTM(3, name="recurrent"), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = random((2, 6, 4))
+    assert not locate_nonfinite(model, x, Y[:2]).found
+    model.layers[0].cell.kernel.assign(np.full((4, 12), np.nan, "float32"))
+    found = locate_nonfinite(model, x, Y[:2])
+    assert "recurrent" in found.layer
