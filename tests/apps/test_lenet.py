@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from kerasblocks.data import ArrayBatches, load_images
+from kerasblocks.schedules import warmup_cosine
 from kerasblocks.training import RunDirectory
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,8 @@ def test_reports_metrics_that_the_saved_model_confirms(finished):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert float(rows[-1]["val_accuracy"]) == pytest.approx(metrics["test_accuracy"])
-    assert 0 < float(rows[-1]["learning_rate"]) < 0.01 * float(rows[0]["learning_rate"])
+    rates = [warmup_cosine(step, peak_learning_rate=0.005, warmup_steps=1, total_steps=20) for step in (9, 19)]
+    np.testing.assert_allclose([float(row["learning_rate"]) for row in rows], rates, rtol=1e-4)
 
     data = load_images("digits", image_size=32, limit=200)
     model = keras.saving.load_model(folder / "model.keras")
