@@ -21,6 +21,16 @@ def zero_if_finite(tensors: Sequence[Any]) -> Any:
     return jnp.where(jnp.stack([jnp.all(jnp.isfinite(tensor)) for tensor in tensors]), 0.0, jnp.nan)
 
 
+def all_finite(tensor: Any) -> Any:
+    """Returns whether all numbers of a tensor are finite."""
+    return jnp.all(jnp.isfinite(tensor))
+
+
+def whole_number(tensor: Any) -> Any:
+    """Returns an integer scalar as an int32 tensor."""
+    return tensor.astype("int32")
+
+
 def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
     """Returns the gradients of what `loss_of` returns, by each variable."""
 

@@ -38,11 +38,11 @@ def global_gradient_norm(gradients: Sequence[Any], variables: Sequence[Any]) -> 
     >>> round(float(global_gradient_norm([keras.ops.ones((2,)), keras.ops.ones((1, 2))], [])), 4)
     2.0
     """
-    return _root_of_squares(_backend.norms(gradients))
+    return _norm_of_all(_backend.norms(gradients))
 
 
-def _root_of_squares(norms: Any) -> Any:
-    return keras.ops.sqrt(keras.ops.sum(keras.ops.square(norms)))
+def _norm_of_all(norms: Any) -> Any:
+    return _backend.norms([norms])[0]
 
 
 def updated_by(optimizer: Any) -> Any:
@@ -222,7 +222,8 @@ class StepProgram:
                 step.loss_scale = self._dynamic_scale(read)
             if self._schedule is not None:
                 optimizer = updated_by(self.optimizer)
-                done = keras.ops.cast(read(optimizer._iterations), "int32") - carried["first_step"]
+                done = _backend.whole_number(read(optimizer._iterations))
+                done = done - _backend.whole_number(carried["first_step"])
                 if optimizer.gradient_accumulation_steps:
                     done = done // optimizer.gradient_accumulation_steps
                 step.learning_rate = keras.ops.cast(self._schedule(done), "float32")
@@ -339,7 +340,7 @@ class StepProgram:
         if whole or "gradient_norm" in self._norms:
             step.gradient_norms = norms if len(asked) == len(order) else norms[: len(order)]
         if whole:
-            step.global_norm = _root_of_squares(step.gradient_norms)
+            step.global_norm = _norm_of_all(step.gradient_norms)
         for name, function in self._statistics.items():
             if function is global_gradient_norm:
                 step.statistics[name] = step.global_norm
@@ -396,9 +397,8 @@ class StepProgram:
         asked = [norms] if "gradients" in guard.check and scales is None else []
         asked += [loss] if "loss" in guard.check and self._has_loss else []
         asked += [] if after is None else [after]
-        told, new, verdict = guard.judge(
-            _backend.row(asked) if asked else keras.ops.zeros((0,)), scaled, scales, step.carried
-        )
+        finite = _backend.all_finite(_backend.row(asked)) if asked else True
+        told, new, verdict = guard.judge(finite, scaled, scales, step.carried)
         vectors = {"gradients": norms, "weights": after}
         return told | vectors | {"loss": loss, "global_norm": step.global_norm}, new, verdict
 

@@ -23,6 +23,16 @@ def zero_if_finite(tensors: Sequence[Any]) -> Any:
     return tf.where(tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors]), 0.0, float("nan"))
 
 
+def all_finite(tensor: Any) -> Any:
+    """Returns whether all numbers of a tensor are finite."""
+    return tf.reduce_all(tf.math.is_finite(tensor))
+
+
+def whole_number(tensor: Any) -> Any:
+    """Returns an integer scalar as an int32 tensor."""
+    return tf.cast(tensor, tf.int32)
+
+
 def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
     """Returns the gradients of what `loss_of` returns, by each variable, None for those that it does not depend on."""
     values = [variable.value for variable in variables]

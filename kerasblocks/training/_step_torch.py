@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,16 +17,52 @@ from kerasblocks.training._step_defaults import train_function as train_function
 
 def norms(tensors: Sequence[Any]) -> Any:
     """Returns the L2 norms of one tensor or more as a float32 vector."""
-    wide = [tensor.detach().float() for tensor in tensors]
-    return torch.stack(torch._foreach_norm(wide))  # one kernel for many tensors
+    with torch.no_grad():
+        wide = [tensor if tensor.dtype == torch.float32 else tensor.float() for tensor in tensors]
+        return torch.stack(torch._foreach_norm(wide))  # one kernel for many tensors
 
 
 def zero_if_finite(tensors: Sequence[Any]) -> Any:
     """Returns for each of one tensor or more 0 if all its numbers are finite, else NaN."""
     if tensors[0].is_cpu:  # The norm below is slow there.
-        ends = torch.stack([end.float() for tensor in tensors for end in torch.aminmax(tensor.detach())]).view(-1, 2)
-        return (ends * 0).sum(1)
+        found = norms(tensors)
+        if all_finite(found) is not True:  # Squares may overflow where the numbers do not.
+            ends = [end.float() for tensor in tensors for end in torch.aminmax(tensor.detach())]
+            found = (torch.stack(ends).view(-1, 2) * 0).sum(1)
+        return found * 0
     return torch.stack([norm.float() for norm in torch._foreach_norm(list(tensors), math.inf)]) * 0
+
+
+class _Shared(threading.local):
+    """A number in memory that PyTorch and NumPy share, of each thread's own."""
+
+    def __init__(self) -> None:
+        self.tensor = torch.zeros((), dtype=torch.int64, device="cpu")
+        self.number = self.tensor.numpy()
+
+
+_shared = _Shared()
+
+
+def _at_hand(tensor: Any) -> int | None:
+    """Returns an integer or boolean scalar that the CPU has computed, so that none need be asked for; else None."""
+    if not tensor.is_cpu or torch.compiler.is_compiling():
+        return None
+    _shared.tensor.copy_(tensor)
+    return int(_shared.number)
+
+
+def all_finite(tensor: Any) -> Any:
+    """Returns whether all numbers of a tensor are finite: a bool where it can be had without waiting."""
+    found = torch.isfinite(tensor).all()
+    known = _at_hand(found)
+    return found if known is None else bool(known)
+
+
+def whole_number(tensor: Any) -> Any:
+    """Returns an integer scalar: as an int where it can be had without waiting, else as an int32 tensor."""
+    known = _at_hand(tensor)
+    return tensor.int() if known is None else known
 
 
 def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]:
@@ -82,8 +119,6 @@ class _Before:
 
 def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a train step that computes what was asked for."""
-    undone = torch.zeros((), dtype=torch.bool, device="cpu")
-    seen = undone.numpy()  # the same memory: on the CPU no tensor need be asked for its value
 
     def step(data: Any) -> Any:
         if program.undoes:
@@ -97,9 +132,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
                 logs, carry.values, verdict = finish(logs, lambda variable: variable.value)
                 if verdict is None:
                     return logs
-                if verdict.undone.device.type == "cpu" and not torch.compiler.is_compiling():
-                    undone.copy_(verdict.undone)
-                    program.stood = not seen
+                program.stood = _at_hand(verdict.undone) == 0
                 return _undone(program, verdict, logs) if program.undoes and not program.stood else logs
 
     return step
