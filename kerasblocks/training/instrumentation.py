@@ -168,8 +168,8 @@ class StepInstrumentation:
         """Updates with the rate `schedule(step)`, and adds it to the logs as `learning_rate`.
 
         Args:
-            schedule: gives the rate of an update, a scalar integer tensor that counts updates (not batches, where
-                gradients are accumulated) from `set_first_step` on.
+            schedule: gives the rate of an update by its number, which counts updates (not batches, where gradients
+                are accumulated) from `set_first_step` on: a scalar integer tensor, or an int on PyTorch's CPU.
 
         Raises:
             ValueError: another callback of the same fit has set the rate.

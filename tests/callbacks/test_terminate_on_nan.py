@@ -395,6 +395,17 @@ def test_a_constant_that_is_infinite_is_no_finding():
     assert guard.report is None
 
 
+def test_weights_whose_squares_overflow_are_no_finding():
+    dense, guard = keras.layers.Dense(3), TerminateOnNaN()
+    model = model_of(dense)
+    kernel = to_numpy(dense.kernel)
+    kernel[0] = 1e25
+    dense.kernel.assign(kernel)
+    fit(model, guard, np.where(np.arange(5) == 0, 0, X).astype("float32"), epochs=2)
+    assert guard.report is None
+    assert to_numpy(dense.bias).all()  # The updates were made.
+
+
 def test_all_callbacks_together_and_one_of_a_kind():
     guard, norms = TerminateOnNaN(), GradientNormLogger()
     model, alone = model_of(), model_of()
