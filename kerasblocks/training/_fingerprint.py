@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasblocks.data._digest import digest_of
@@ -16,7 +15,7 @@ def fingerprint(model: Any, batches: Any, callbacks: Sequence[Any]) -> dict[str,
     """Returns what decides the course of a fit, as far as it can be told, ready for JSON."""
     return {
         "model": {"class": type(model).__name__, "config": _config(model), "dtype": str(_plain(model.dtype_policy))},
-        "optimizer": _plain(keras.saving.serialize_keras_object(model.optimizer)),
+        "optimizer": _plain(model.optimizer),
         "loss": _plain(model.loss),
         "steps_per_execution": model.steps_per_execution,
         "data": _of_data(batches),
@@ -85,7 +84,9 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        # An optimizer's module is another one on each backend.
+        left_out = {"module", "registered_name"} if "class_name" in value else set()
+        return {str(key): _plain(part) for key, part in value.items() if key not in left_out}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, np.ndarray | np.generic):

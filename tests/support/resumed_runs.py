@@ -1,7 +1,4 @@
-"""A run with everything that a checkpoint must hold, and what it leaves; run as a script by the tests that kill it."""
-
-import sys
-from pathlib import Path
+"""A run with everything that a checkpoint must hold, and what it leaves."""
 
 import keras
 import numpy as np
@@ -71,9 +68,3 @@ def start(folder, *, model=None, callbacks=None, epochs=4, every_steps=3, extra=
 
 def end_state(model):
     return [to_numpy(each) for each in [*model.variables, *model.optimizer.variables]]
-
-
-if __name__ == "__main__":
-    folder, target = sys.argv[1:]
-    trained, _, _ = start(folder)
-    np.savez(Path(target), *end_state(trained))
