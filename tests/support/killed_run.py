@@ -1,7 +1,6 @@
 """A run in a process of its own, which is killed and started again; as a script, that process."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,8 +16,11 @@ PATIENCE = 300.0  # seconds
 
 def newest(folder: Path) -> int:
     """Returns the step of the newest checkpoint, -1 if there is none."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    return max((int(match[1]) for match in map(_CHECKPOINT.fullmatch, names) if match), default=-1)
+    return max((int(match[1]) for match in map(_CHECKPOINT.fullmatch, _names(folder)) if match), default=-1)
+
+
+def _names(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()] if folder.is_dir() else []
 
 
 def command(folder: Path, target: Path, *options: str) -> list[str]:
@@ -34,7 +36,7 @@ def kill(folder: Path, target: Path, *options: str, after: int, writing: bool) -
     checkpoints, end = folder / "checkpoints", time.monotonic() + PATIENCE
     process = subprocess.Popen(command(folder, target, *options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        while newest(checkpoints) < after or (writing and not any(map(_WRITING.fullmatch, os.listdir(checkpoints)))):
+        while newest(checkpoints) < after or (writing and not any(map(_WRITING.fullmatch, _names(checkpoints)))):
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"The run was over before it could be killed: {process.communicate()[1]!r}")
             time.sleep(0 if newest(checkpoints) >= after else 0.001)
