@@ -3,6 +3,8 @@
 import concurrent.futures
 import json
 import os
+import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +67,7 @@ class Run:
 
     Attributes:
         directory: the `RunDirectory`, for files of one's own.
+        seconds: how long `fit` has trained, in all processes up to their last checkpoints and in this one.
 
     Raises:
         ValueError: bad arguments.
@@ -82,7 +85,7 @@ class Run:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     run = Run(folder, every_steps=3)
     ...     history = run.fit(model, batches, epochs=2, verbose=0)  # The same command goes on with it.
-    ...     sorted(file.name for file in run.directory.path.iterdir() if file.name[0] != ".")
+    ...     sorted(file.name for file in run.directory.path.iterdir())
     ['checkpoints', 'config.json', 'history.csv']
     """
 
@@ -108,6 +111,7 @@ class Run:
         self._config = json.loads(json.dumps({} if config is None else config))
         self._overwrite = as_flag("overwrite", overwrite)
         self.directory = RunDirectory(directory, overwrite=self._overwrite, resume=True)
+        self.seconds = 0.0
         self._checkpoints = CheckpointFolder(self.directory.path / "checkpoints", self.keep)
 
     def fit(
@@ -148,7 +152,7 @@ class Run:
         if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
             raise ValueError("BackupAndRestore would restore a second time: leave it out, the run does its work.")
         build(model, batches.batch(0, 0))
-        identity = json.loads(json.dumps(fingerprint(model, batches, callbacks) | {"config": self._config}))
+        identity = json.loads(json.dumps({"config": self._config} | fingerprint(model, batches, callbacks)))
         self.directory.path.mkdir(parents=True, exist_ok=True)
         with locked(self.directory.path), noted(self.save_on_signal) as leaving:
             self.directory.start(self._config | {"environment": environment(), "fit": identity})
@@ -169,6 +173,7 @@ class Run:
                 )
             finally:
                 course.writer.close()
+                self.seconds = course.seconds()
             course.writer.check()
             course.leave_if_asked()
         return history
@@ -198,6 +203,8 @@ class _Course(keras.callbacks.CallbackList):
         self._epoch: int = self._content["epoch"] if self._resumed else 0
         self._batch: int = self._content["batch"] if self._resumed else 0
         self._metrics: Any = None
+        self._before: float = self._content["seconds"] if self._resumed else 0.0
+        self._begin = time.perf_counter()
         stopped = self._content is not None and self._content["stopped"]
         self.first_epoch = epochs if stopped else self._epoch
         history = [keras.callbacks.History()] * all(not isinstance(each, keras.callbacks.History) for each in callbacks)
@@ -212,6 +219,10 @@ class _Course(keras.callbacks.CallbackList):
             epochs=epochs,
             steps=self._length,
         )
+
+    def seconds(self) -> float:
+        """Returns how long the run has trained."""
+        return self._before + time.perf_counter() - self._begin
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._resumed:
@@ -267,6 +278,8 @@ class _Course(keras.callbacks.CallbackList):
             return
         self.writer.close()
         self.writer.check()
+        where = f"saved after step {self._saved} in {self._run.directory.path}"
+        print(f"{self._leaving.signal.name}: {where}; the same command goes on.", file=sys.stderr)  # noqa: T201
         raise SystemExit(128 + self._leaving.signal)
 
     def _save(self, epoch: int, batch: int) -> None:
@@ -285,6 +298,7 @@ class _Course(keras.callbacks.CallbackList):
             "step": step,
             "epoch": epoch,
             "batch": batch,
+            "seconds": self.seconds(),
             "stopped": bool(self._fitted.stop_training),
             "identity": self._identity,
             "variables": _training_state.described(self._fitted),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from kerasblocks._whole_file import flush, is_temporary, temporary_file, whole_file
-from kerasblocks.training._directory_lock import LOCK
 
 _CONFIG = "config.json"
 # Marks a config.json as ours, so that no other folder that has a file of that name is ever emptied.
@@ -71,8 +70,7 @@ class RunDirectory:
             return
         if self._overwrite and self.path.exists():
             # config.json goes last: until then the folder is known as a run.
-            entries = (entry for entry in self.path.iterdir() if entry.name != LOCK)
-            for entry in sorted(entries, key=lambda entry: entry.name == _CONFIG):
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == _CONFIG):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         with temporary_file(self.path / _CONFIG) as temporary:
@@ -114,7 +112,7 @@ class RunDirectory:
             )
         if not self.path.exists():
             return
-        entries = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK and not is_temporary(entry))
+        entries = sorted(entry.name for entry in self.path.iterdir() if not is_temporary(entry))
         if not entries:
             return
         try:
