@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-FILES = ["config.json", "confusion.png", "curves.png", "events", "history.csv", "metrics.json", "model.keras"]
+FILES = [
+    "checkpoints",
+    "config.json",
+    "confusion.png",
+    "curves.png",
+    "events",
+    "history.csv",
+    "metrics.json",
+    "model.keras",
+]
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])

@@ -5,15 +5,15 @@
     python apps/lenet.py --data DIR --epochs 15           # a folder of IDX files or of class folders
     python apps/lenet.py --predict FILE                   # classify an image with the newest run
 
-A run leaves config.json, history.csv, metrics.json, curves.png, confusion.png, model.keras and TensorBoard
-event files in its run directory; one that is stopped by numbers that are not finite leaves nonfinite.json.
+A run leaves config.json, history.csv, metrics.json, curves.png, confusion.png, model.keras, checkpoints and
+TensorBoard event files in its run directory; one that is stopped by numbers that are not finite leaves
+nonfinite.json. One that was interrupted or killed goes on when it is started again with its run directory.
 """
 
 import dataclasses
 import datetime
 import math
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -53,7 +53,10 @@ class Config:
     backend: Backend | None = None
     """Keras's backend; by default KERAS_BACKEND, else the first one installed."""
     run_directory: Annotated[Path | None, tyro.conf.arg(aliases=["--run-dir"])] = None
-    """Where the run's files go; by default a new folder runs/lenet-DATE-TIME. With --predict, the run to use."""
+    """Where the run's files go, and a run that has begun there goes on; by default a new folder
+    runs/lenet-DATE-TIME. With --predict, the run to use."""
+    checkpoint_steps: int = 200
+    """A checkpoint after so many steps, beside one after each epoch."""
     overwrite: bool = False
     """Replace an earlier run in the run directory."""
     limit: int | None = None
@@ -65,7 +68,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuses values that no run can use, and options that would go unused."""
-        for name in ("epochs", "batch_size", "peak_learning_rate", "limit"):
+        for name in ("epochs", "batch_size", "peak_learning_rate", "checkpoint_steps", "limit"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite; got {value}.")
@@ -78,7 +81,7 @@ class Config:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in 0..{2**32 - 1}; got {self.seed}.")
         of_training = {"data", "variant", "epochs", "batch_size", "peak_learning_rate", "warmup", "weight_decay"}
-        of_training |= {"label_smoothing", "seed", "precision", "overwrite", "limit"}
+        of_training |= {"label_smoothing", "seed", "precision", "overwrite", "limit", "checkpoint_steps"}
         for field in dataclasses.fields(self):
             unused = field.name in of_training if self.predict else field.name == "invert"
             if unused and getattr(self, field.name) != field.default:
@@ -90,18 +93,17 @@ def train(config: Config) -> None:
     import keras
     import numpy as np
 
-    from kerasblocks.callbacks import GradientNormLogger, RunHistory, TensorBoardScalars, TerminateOnNaN, WarmupCosine
+    from kerasblocks.callbacks import GradientNormLogger, TensorBoardScalars, TerminateOnNaN, WarmupCosine
     from kerasblocks.data import ArrayBatches, load_images
     from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import lenet5
     from kerasblocks.ops import smoothed_cross_entropy
-    from kerasblocks.training import RunDirectory, environment, exclude_vectors_from_weight_decay
+    from kerasblocks.training import Run, exclude_vectors_from_weight_decay
 
     # Data: 32 x 32 pixels, uint8 until a batch is made.
     directory = config.run_directory or Path("runs", f"lenet-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}")
     config = dataclasses.replace(config, run_directory=directory)
     with user_errors():
-        run = RunDirectory(directory, overwrite=config.overwrite)
         data = load_images(config.data, image_size=IMAGE_SIZE, limit=config.limit)
         if data.num_classes < 2:
             raise ValueError(f"{data.source}: there must be at least two classes; got {data.class_names}.")
@@ -125,40 +127,38 @@ def train(config: Config) -> None:
         optimizer, lambda y, logits: smoothed_cross_entropy(y, logits, config.label_smoothing), metrics=["accuracy"]
     )
 
-    # Fit: warmup, then cosine to 0.
+    # Fit: warmup, then cosine to 0. What was interrupted goes on.
+    place = {"backend", "run_directory", "overwrite", "checkpoint_steps"}
+    facts = {
+        "options": {name: value for name, value in vars(config).items() if name not in place},
+        "data": {
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "train_images": len(data.x_train),
+            "test_images": len(data.x_test),
+            "image_shape": data.image_shape,
+            "class_names": data.class_names,
+        },
+        "parameters": model.count_params(),
+    }
     with user_errors():
-        run.start(
-            {
-                "options": {name: str(v) if isinstance(v, Path) else v for name, v in vars(config).items()},
-                "environment": environment(),
-                "data": {
-                    "source": data.source,
-                    "fingerprint": data.fingerprint,
-                    "train_images": len(data.x_train),
-                    "test_images": len(data.x_test),
-                    "image_shape": data.image_shape,
-                    "class_names": data.class_names,
-                },
-                "parameters": model.count_params(),
-            }
+        run = Run(directory, every_steps=config.checkpoint_steps, config=facts, overwrite=config.overwrite)
+        path = run.directory.path
+        print(f"{len(data.x_train)} training and {len(data.x_test)} test images of {data.source}; run {path}")
+        guard = TerminateOnNaN(report_path=path / "nonfinite.json")
+        history = run.fit(
+            model,
+            train_batches,
+            epochs=config.epochs,
+            validation_data=test_batches,
+            callbacks=[
+                WarmupCosine(warmup=config.warmup),
+                GradientNormLogger(per_variable=False),
+                guard,
+                TensorBoardScalars(path / "events"),
+            ],
+            verbose=1 if sys.stdout.isatty() else 2,
         )
-    print(f"{len(data.x_train)} training and {len(data.x_test)} test images of {data.source}; run {run.path}")
-    guard = TerminateOnNaN(report_path=run.path / "nonfinite.json")
-    start = time.perf_counter()
-    history = model.fit(
-        train_batches,
-        epochs=config.epochs,
-        validation_data=test_batches,
-        callbacks=[
-            WarmupCosine(warmup=config.warmup),
-            GradientNormLogger(per_variable=False),
-            guard,
-            RunHistory(run),
-            TensorBoardScalars(run.path / "events"),
-        ],
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    seconds = time.perf_counter() - start
     if guard.report is not None:
         sys.exit(f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}")
 
@@ -167,22 +167,22 @@ def train(config: Config) -> None:
     train_loss, train_accuracy = model.evaluate(ordered_train, verbose=0)
     test_loss, test_accuracy = model.evaluate(test_batches, verbose=0)
     predicted = np.argmax(model.predict(test_batches, verbose=0), axis=-1)
-    with run.writing("model.keras") as path:
-        model.save(path)
-    with run.writing("curves.png") as path:
-        plot_learning_curves(history.history, path)
-    with run.writing("confusion.png") as path:
-        plot_confusion(data.y_test, predicted, data.class_names, path)
+    with run.directory.writing("model.keras") as file:
+        model.save(file)
+    with run.directory.writing("curves.png") as file:
+        plot_learning_curves(history.history, file)
+    with run.directory.writing("confusion.png") as file:
+        plot_confusion(data.y_test, predicted, data.class_names, file)
     metrics = {
         "train_loss": train_loss,
         "train_accuracy": train_accuracy,
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
-        "seconds": seconds,
-        "images_per_second": len(data.x_train) * config.epochs / seconds,
+        "seconds": run.seconds,
+        "images_per_second": len(data.x_train) * config.epochs / run.seconds,
     }
-    run.write_json("metrics.json", metrics)
-    print(f"test accuracy {test_accuracy:.4f}, test loss {test_loss:.4f}, {seconds:.1f} s; see {run.path}")
+    run.directory.write_json("metrics.json", metrics)
+    print(f"test accuracy {test_accuracy:.4f}, test loss {test_loss:.4f}, {run.seconds:.1f} s; see {path}")
 
 
 def predict(config: Config, image_file: Path) -> None:
@@ -226,7 +226,7 @@ def main() -> None:
     try:
         predict(config, config.predict) if config.predict else train(config)
     except KeyboardInterrupt:
-        print("\ninterrupted; the run is not finished: --overwrite starts it again", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
 
 

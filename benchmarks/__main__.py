@@ -9,7 +9,7 @@ import tyro
 if "KERAS_BACKEND" not in os.environ:
     sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
 
-from benchmarks import depth, fit_overhead, layers, lenet_accuracy
+from benchmarks import checkpoint_overhead, depth, fit_overhead, kill_and_resume, layers, lenet_accuracy
 from benchmarks._results import as_markdown
 
 
@@ -24,6 +24,8 @@ tyro.extras.subcommand_cli_from_dict(
         "depth": depth.main,
         "layers": layers.main,
         "fit-overhead": fit_overhead.main,
+        "checkpoint-overhead": checkpoint_overhead.main,
+        "kill-and-resume": kill_and_resume.main,
         "table": table,
     },
     description=__doc__,

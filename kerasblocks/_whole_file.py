@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+_PREFIX = ".writing-"
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -28,13 +30,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
     """Gives a path beside `path`, of the same suffix; what is there in the end is removed."""
-    temporary = path.parent / f".writing-{uuid.uuid4().hex}-{path.name}"
+    temporary = path.parent / f"{_PREFIX}{uuid.uuid4().hex}-{path.name}"
     try:
         yield temporary
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Returns whether the file is one that a process was writing when it was killed, or is writing now."""
+    return path.name.startswith(_PREFIX)
 
 
 def flush(path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -113,6 +114,26 @@ class GradientNormLogger(keras.callbacks.Callback):
         self._step.flush()
         self._step.end()
         _close(self._files)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what has been measured, for a run that is resumed; it grows with the steps, as `history` does."""
+        state = {name: getattr(self, name) for name in ("_first_step", "_epoch", "non_finite_steps")}
+        for file in self._files:
+            file.flush()
+        written = self._csv.tell() if self._files else None
+        return state | {"history": _changed(self.history, list, np.array), "written": written}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` has returned; rows of the file that will come again are cut off."""
+        for name in ("_first_step", "_epoch", "non_finite_steps"):
+            setattr(self, name, state[name])
+        self.history = _changed(state["history"], np.ndarray, lambda array: array.tolist())
+        paths = [variable.path for variable in self.model.trainable_variables]
+        for kind, norms in self.history["per_variable"].items():
+            if kind != "step" and len(norms) == len(paths):  # A model built again may have other names.
+                self.history["per_variable"][kind] = dict(zip(paths, norms.values(), strict=True))
+        if self._files and state["written"] is not None and state["written"] <= self._csv.tell():
+            self._csv.truncate(state["written"])
 
     def summary(self) -> str:
         """Returns a plain verdict: which variables' gradients vanish or explode, and by what figure."""
@@ -227,6 +248,13 @@ class GradientNormLogger(keras.callbacks.Callback):
         for kind, number in numbers.items():
             if np.isfinite(number):
                 self._events.add(self.name if variable == _ALL else f"{kind}/{variable}", number, step)
+
+
+def _changed(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """Returns the nested dicts with their leaves of one kind changed."""
+    if isinstance(tree, dict):
+        return {name: _changed(part, kind, change) for name, part in tree.items()}
+    return change(tree) if isinstance(tree, kind) else tree
 
 
 def _median(values: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from kerasblocks.training import CHECKS, NonFinite, step_instrumentation
 from kerasblocks.training.nonfinite import explained, located_in_data
 
 _RECENT = 10  # steps whose numbers the report tells
+_REMEMBERED = ("report", "bad_steps", "_recent", "_first_bad", "_first_overflow", "_last", "_epochs")
 
 
 class TerminateOnNaN(keras.callbacks.Callback):
@@ -128,7 +129,8 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remembers at which step the epoch begins."""
-        self._epochs.append((self._step.batches_seen, epoch))
+        if not self._epochs or self._epochs[-1][1] != epoch:  # A run may be resumed in the middle of one.
+            self._epochs.append((self._step.batches_seen, epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Reads what the steps have left on the device."""
@@ -140,6 +142,17 @@ class TerminateOnNaN(keras.callbacks.Callback):
         self._step.end()
         if self.bad_steps and self.report is None:
             _say(f"Steps with numbers that are not finite, within patience: {self.bad_steps}.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what the next report would tell of the steps so far, for a run that is resumed."""
+        return {name: _listed(getattr(self, name)) for name in _REMEMBERED}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` has returned."""
+        for name in _REMEMBERED:
+            setattr(self, name, state[name])
+        self._epochs = [(begin, epoch) for begin, epoch in state["_epochs"]]
+        self._recent = collections.deque(state["_recent"], maxlen=_RECENT)
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -221,6 +234,10 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
     def _last_scale(self) -> float:
         return math.nan if self._last is None else float(self._last.get("loss_scale", math.nan))
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, collections.deque) else value
 
 
 def _say(text: str) -> None:

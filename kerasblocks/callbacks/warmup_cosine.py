@@ -65,6 +65,7 @@ class WarmupCosine(keras.callbacks.Callback):
         self.total_steps = None if total_steps is None else as_integer("total_steps", total_steps, least=1)
         self._make_schedule(1.0 if peak_learning_rate is None else peak_learning_rate, self.total_steps)
         self._begun = False
+        self._first_step: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Counts the updates and puts the schedule into the step."""
@@ -87,18 +88,38 @@ class WarmupCosine(keras.callbacks.Callback):
                     "Pass steps_per_epoch to fit, or total_steps to WarmupCosine."
                 )
             total = max(1, epochs * batches // (optimizer.gradient_accumulation_steps or 1))
-        self._step.set_learning_rate(self._make_schedule(peak, total))
-        self._begun = False
+        self._schedule = self._make_schedule(peak, total)
+        self._step.set_learning_rate(self._schedule)
+        self._begun, self._first_step = False, None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Finds out where in the schedule the fit begins."""
         if not self._begun:
-            self._begun = True
-            self._step.set_first_step(self._step.steps() - epoch * (self.params.get("steps") or 0))
+            self._begin(self._step.steps() - epoch * (self.params.get("steps") or 0))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Gives the step back to the optimizer's own rate."""
         self._step.end()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the schedule and where it begins, for a run that is resumed."""
+        return {"first_step": self._first_step, "schedule": self._schedule.get_config()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` has returned.
+
+        Raises:
+            ValueError: it is of another schedule, as for another number of epochs.
+        """
+        now = self._schedule.get_config()
+        if state["schedule"] != now:
+            raise ValueError(f"The run has the schedule {state['schedule']}; WarmupCosine would go on with {now}.")
+        if state["first_step"] is not None:
+            self._begin(int(state["first_step"]))
+
+    def _begin(self, first_step: int) -> None:
+        self._begun, self._first_step = True, first_step
+        self._step.set_first_step(first_step)
 
     def _make_schedule(self, peak: float, total: int | None) -> WarmupCosineDecay:
         """Returns the schedule, and checks what can be checked of it where the total is not known yet."""

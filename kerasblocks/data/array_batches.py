@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kerasblocks._arguments import as_integer
+from kerasblocks.data._digest import digest_of
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -163,6 +164,12 @@ class ArrayBatches(keras.utils.PyDataset):
         if start > len(self):
             raise ValueError(f"start must lie in 0..{len(self)}, the batches of an epoch; got {start}.")
         return (self.batch(epoch, index) for index in range(start, len(self)))
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the batches are made of: the settings and a SHA-256 of the arrays, which takes a pass over them."""
+        names = ("num_samples", "batch_size", "shuffle", "seed", "drop_remainder")
+        return {name: getattr(self, name) for name in names} | {"arrays": digest_of(self._arrays)}
 
     def on_epoch_begin(self) -> None:
         """Called by Keras before every epoch: takes the epoch from the `fit` that runs, and holds the order."""

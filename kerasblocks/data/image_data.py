@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
-import hashlib
 
 import numpy as np
+
+from kerasblocks.data._digest import digest_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,12 +80,7 @@ class ImageData:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
-            digest.update(f"{array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        digest.update("\0".join(self.class_names).encode())
-        return digest.hexdigest()
+        return digest_of((self.x_train, self.y_train, self.x_test, self.y_test), *self.class_names)
 
 
 def check_images(x: np.ndarray, where: str) -> None:

@@ -1,4 +1,4 @@
-"""What `Model.fit` lacks around it: the run directory, a record of the environment, which weights decay."""
+"""What `Model.fit` lacks: exact resume, a look inside the compiled step, the run directory, which weights decay."""
 
 from kerasblocks.training._step_guard import CHECKS as CHECKS
 from kerasblocks.training._step_program import global_gradient_norm as global_gradient_norm
@@ -7,6 +7,7 @@ from kerasblocks.training.instrumentation import StepInstrumentation as StepInst
 from kerasblocks.training.instrumentation import step_instrumentation as step_instrumentation
 from kerasblocks.training.nonfinite import NonFinite as NonFinite
 from kerasblocks.training.nonfinite import locate_nonfinite as locate_nonfinite
+from kerasblocks.training.run import Run as Run
 from kerasblocks.training.run_directory import RunDirectory as RunDirectory
 from kerasblocks.training.run_directory import read_run_config as read_run_config
 from kerasblocks.training.weight_decay import exclude_vectors_from_weight_decay as exclude_vectors_from_weight_decay

@@ -29,6 +29,10 @@ def random_state() -> None:
     """Returns the state of random numbers that lies outside of Keras's variables: there is none."""
 
 
+def set_random_state(state: Any) -> None:
+    """Sets the state of random numbers that lies outside of Keras's variables: there is none."""
+
+
 @contextlib.contextmanager
 def random_state_kept(state: None = None) -> Iterator[None]:
     """Puts back the state of random numbers that lies outside of Keras's variables: there is none."""

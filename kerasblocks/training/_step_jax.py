@@ -9,6 +9,7 @@ import keras
 
 from kerasblocks.training._step_defaults import random_state as random_state
 from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
+from kerasblocks.training._step_defaults import set_random_state as set_random_state
 
 
 def norms(tensors: Sequence[Any]) -> Any:

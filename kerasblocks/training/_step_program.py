@@ -152,11 +152,12 @@ class StepProgram:
         """Frees what is held for a step to be put back."""
         self.before_step = None
 
-    def begin(self, first_step: int) -> None:
-        """Sets what goes from step to step to its start, on the device."""
-        numbers: dict[str, Any] = {"step": np.int32(0), "first_step": np.int32(first_step)}
+    def begin(self, first_step: int, steps: int, carried: dict[str, Any]) -> None:
+        """Sets what goes from step to step to its start, or to what `carried` has returned after so many steps."""
+        numbers: dict[str, Any] = {"step": np.int32(steps), "first_step": np.int32(first_step)}
         if self._guard is not None:
             numbers |= self._guard.start()
+            numbers |= {name: np.asarray(carried[name], numbers[name].dtype) for name in carried if name in numbers}
         if self._steps_per_execution > 1:
             self._learn_variables()
             width = sum(1 if size is None else size for size in self._columns().values())
@@ -165,6 +166,11 @@ class StepProgram:
             self.carry = _backend.Carry(numbers)
         for name, number in numbers.items():
             self.carry.set(name, number)
+
+    def carried(self) -> dict[str, Any]:
+        """Returns what the guard takes from step to step, as Python's numbers; waits for the device."""
+        names = [] if self._guard is None else list(self._guard.start())
+        return {name: keras.ops.convert_to_numpy(self.carry.values[name]).item() for name in names}
 
     def compile(self, model: Any, sharding: tuple[Any, ...] | None) -> None:
         """Makes the train function, once; the methods of this program must be the model's while it is made.

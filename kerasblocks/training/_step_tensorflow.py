@@ -6,10 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasblocks.training._build import build
 from kerasblocks.training._step_defaults import logs_of as logs_of
 from kerasblocks.training._step_defaults import optimizer_methods as optimizer_methods
 from kerasblocks.training._step_defaults import random_state as random_state
 from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
+from kerasblocks.training._step_defaults import set_random_state as set_random_state
 from kerasblocks.training._step_defaults import train_function as train_function
 
 
@@ -105,13 +107,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
 def _build(program: Any, data: Any) -> None:
     """Makes the variables that the first step would make, for there they would have no value before it."""
     with tf.init_scope():
-        try:
-            program.model._symbolic_build(data_batch=data)
-        except Exception:  # A model that runs eagerly only, of which the metrics alone may be left to the step.
-            if not program.model.built:
-                raise
-            if not program.optimizer.built:
-                program.optimizer.build(program.model.trainable_variables)
+        build(program.model, data)
 
 
 def _undone(program: Any, verdict: Any, logs: dict[str, Any], variables: list[Any], before: list[Any]) -> Any:

@@ -163,13 +163,19 @@ def random_state() -> list[Any]:
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if on_gpu else [])]
 
 
+def set_random_state(state: Sequence[Any]) -> None:
+    """Sets what `random_state` has returned, given as tensors or arrays; that of a GPU where there is one."""
+    torch.set_rng_state(torch.as_tensor(state[0]))
+    for each in state[1:]:
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(torch.as_tensor(each))
+
+
 @contextlib.contextmanager
 def random_state_kept(state: list[Any] | None = None) -> Iterator[None]:
     """Puts the state of PyTorch's own generators back in the end; begins with `state` if there is one."""
     on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []):
         if state is not None:
-            torch.set_rng_state(state[0])
-            for each in state[1:]:
-                torch.cuda.set_rng_state(each)
+            set_random_state(state)
         yield

@@ -57,12 +57,18 @@ def step_instrumentation(model: Any) -> "StepInstrumentation":
     >>> history.history["largest_gradient"]
     [2.0]
     """
-    instrumentation: StepInstrumentation | None = model.__dict__.get(_RUNNING_FIT)
+    instrumentation = running_instrumentation(model)
     if instrumentation is None:
         instrumentation = StepInstrumentation(model)
         callbacks = _caller(lambda frame: isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList))
         if callbacks is not None:  # It lives as long as fit does, unless it is the user's; also where fit raises.
             instrumentation.begun_by(callbacks.f_locals["self"])
+    return instrumentation
+
+
+def running_instrumentation(model: Any) -> "StepInstrumentation | None":
+    """Returns the instrumentation of the fit that runs on this model, None where no callback has asked for one."""
+    instrumentation: StepInstrumentation | None = model.__dict__.get(_RUNNING_FIT)
     return instrumentation
 
 
@@ -88,6 +94,7 @@ class StepInstrumentation:
         self._batches: collections.deque[Any] = collections.deque(maxlen=_KEPT_BATCHES)
         self._batches_seen = self._looked_at = 0
         self._first_step = 0
+        self._carried: dict[str, Any] = {}  # what a run that is resumed brings along
         self._program: StepProgram | None = None
         self._rows: list[Any] = []
         self._reported = 0
@@ -275,6 +282,18 @@ class StepInstrumentation:
         for listener in self._listeners if found else ():
             listener(found)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what goes from step to step, for a run that is resumed; waits for the device."""
+        self.flush()
+        carried = {} if self._program is None else self._program.carried()
+        return {"steps": self._reported, "carried": carried, "means": dict(self._means)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` has returned; to be called before the first step."""
+        self._reported = self._batches_seen = self._looked_at = int(state["steps"])
+        self._carried = dict(state["carried"])
+        self._means = {name: (float(total), int(count)) for name, (total, count) in state["means"].items()}
+
     def end(self) -> None:
         """Puts the model and its optimizer back as they were; what has been computed can still be had by `flush`."""
         while self._put_back:
@@ -348,7 +367,7 @@ class StepInstrumentation:
         ours = model.train_function
         program.compile(model, self._sharding)
         model.train_function = ours
-        program.begin(self._first_step)
+        program.begin(self._first_step, self._reported, self._carried)
         self._program = program
 
     def _kept(self, step: int) -> tuple[Any, Any] | None:
@@ -361,7 +380,7 @@ class StepInstrumentation:
             return  # The step changes nothing, and the batch of the one that has stopped the fit must not be lost.
         self._batches_seen += 1
         self._batches.append((batch, random_state()))
-        if self._batches_seen == 1:
+        if len(self._batches) == 1:
             size = sum(_bytes(each) for each in keras.tree.flatten(batch))
             kept = max(2, min(_KEPT_BATCHES, _KEPT_BYTES // max(1, size)))
             self._batches = collections.deque(self._batches, max(kept, 2 * self._model.steps_per_execution))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kerasblocks._whole_file import flush, temporary_file, whole_file
+from kerasblocks._whole_file import flush, is_temporary, temporary_file, whole_file
 
 _CONFIG = "config.json"
 # Marks a config.json as ours, so that no other folder that has a file of that name is ever emptied.
@@ -27,10 +27,14 @@ class RunDirectory:
         overwrite: whether an earlier run there is removed, with everything in its folder, by
             `start`. Only a folder whose `config.json` was written by `start` counts as an earlier
             run; any other folder with files in it is refused.
+        resume: whether an earlier run there is gone on with: `start` leaves it as it is.
 
     Raises:
-        FileExistsError: the path holds an earlier run and `overwrite` is False, or holds something
+        FileExistsError: the path holds an earlier run and neither `overwrite` nor `resume` is True, or holds something
             that is not a run directory.
+
+    Attributes:
+        begun: whether there is an earlier run, which `resume` goes on with.
 
     Example:
 
@@ -44,10 +48,14 @@ class RunDirectory:
     ['config.json', 'metrics.json']
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False) -> None:
         self.path = Path(path).absolute()
-        self._overwrite = overwrite
+        self._overwrite, self._resume = overwrite, resume
         self._check()
+
+    @property
+    def begun(self) -> bool:
+        return (self.path / _CONFIG).is_file()
 
     def start(self, config: dict[str, Any]) -> None:
         """Claims the folder: removes an earlier run if that was asked for, then writes `config.json`.
@@ -58,6 +66,8 @@ class RunDirectory:
         """
         text = _as_json(config | dict([_MARK]))
         self._check()
+        if self._resume and self.begun and not self._overwrite:
+            return
         if self._overwrite and self.path.exists():
             # config.json goes last: until then the folder is known as a run.
             for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == _CONFIG):
@@ -102,7 +112,7 @@ class RunDirectory:
             )
         if not self.path.exists():
             return
-        entries = sorted(entry.name for entry in self.path.iterdir())
+        entries = sorted(entry.name for entry in self.path.iterdir() if not is_temporary(entry))
         if not entries:
             return
         try:
@@ -112,7 +122,7 @@ class RunDirectory:
                 f"{self.path}: this folder is not empty and holds no run; it has {', '.join(entries[:5])} ({error}) "
                 "Choose another folder."
             ) from error
-        if not self._overwrite:
+        if not self._overwrite and not self._resume:
             raise FileExistsError(
                 f"{self.path}: holds an earlier run. Choose another folder, or overwrite it "
                 "(overwrite=True, --overwrite)."

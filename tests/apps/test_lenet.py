@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -15,7 +16,16 @@ from kerasblocks.schedules import warmup_cosine
 from kerasblocks.training import RunDirectory
 
 ROOT = Path(__file__).parents[2]
-FILES = ["config.json", "confusion.png", "curves.png", "events", "history.csv", "metrics.json", "model.keras"]
+FILES = [
+    "checkpoints",
+    "config.json",
+    "confusion.png",
+    "curves.png",
+    "events",
+    "history.csv",
+    "metrics.json",
+    "model.keras",
+]
 QUICK = ("--epochs", "2", "--limit", "200", "--batch-size", "20")
 
 
@@ -46,8 +56,6 @@ def test_records_options_versions_and_data(finished):
     folder, _ = finished
     config = json.loads((folder / "config.json").read_text())
     assert config["options"]["epochs"] == 2
-    assert config["options"]["backend"] == os.environ["KERAS_BACKEND"]
-    assert config["options"]["run_directory"] == str(folder)
     assert config["options"]["weight_decay"] == 0.3
     assert config["environment"]["backend"] == os.environ["KERAS_BACKEND"]
     assert len(config["data"]["fingerprint"]) == 64
@@ -90,15 +98,32 @@ def test_the_same_command_gives_the_same_losses(finished, tmp_path):
     assert losses(tmp_path / "again") == losses(folder)
 
 
-def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(finished):
+def test_a_run_that_is_over_is_reported_again_and_one_of_other_options_is_refused(finished):
     folder, _ = finished
-    before = (folder / "metrics.json").read_bytes()
-    result = lenet(*QUICK, "--run-directory", folder)
-    assert result.returncode != 0
-    assert "holds an earlier run" in result.stderr
-    assert "--overwrite" in result.stderr
+    before = json.loads((folder / "metrics.json").read_text())
+    assert lenet(*QUICK, "--run-directory", folder).returncode == 0
+    again = json.loads((folder / "metrics.json").read_text())
+    assert {name: again[name] for name in again if "second" not in name}.items() <= before.items()
+    result = lenet(*QUICK, "--run-directory", folder, "--seed", "1")
+    assert result.returncode == 1
+    assert "holds a run of something else" in result.stderr
+    assert "options.seed: 0 there, 1 here" in result.stderr
     assert "Traceback" not in result.stderr
-    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_a_run_that_is_killed_goes_on(finished, tmp_path):
+    folder, _ = finished
+    command = [sys.executable, str(ROOT / "apps" / "lenet.py"), *QUICK, "--run-directory", str(tmp_path / "run")]
+    command += ["--checkpoint-steps", "3"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    while process.poll() is None and not [*checkpoints.glob("*3.json"), *checkpoints.glob("*6.json")]:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert lenet(*command[2:]).returncode == 0
+    assert losses(tmp_path / "run") == losses(folder)
 
 
 def test_overwrites_with_the_1998_variant_in_half_precision(tmp_path):

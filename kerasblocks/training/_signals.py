@@ -1,0 +1,42 @@
+"""Signals that ask a process to leave, noted for a moment at which nothing is lost."""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_NOTED = (signal.SIGTERM, signal.SIGINT)
+
+
+class Leaving:
+    """Whether a signal has come."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+
+@contextlib.contextmanager
+def noted(wanted: bool) -> Iterator[Leaving]:
+    """Notes SIGTERM and SIGINT while it holds; the second one does what it did before. Only in the main thread."""
+    leaving = Leaving()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield leaving
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        leaving.signal = signal.Signals(number)
+        put_back()
+        print(f"{leaving.signal.name}: leaving when this step is saved", file=sys.stderr, flush=True)  # noqa: T201
+
+    before = {number: signal.signal(number, note) for number in _NOTED}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield leaving
+    finally:
+        put_back()
