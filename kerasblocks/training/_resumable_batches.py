@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from kerasblocks.data._digest import digest_of
+
 _WRAP = (
     "Wrap arrays as kerasblocks.data.ArrayBatches(x, y, batch_size=32, seed=0), or write a class with "
     "batch(epoch, index) and __len__."
@@ -23,6 +25,8 @@ def checked_batches(batches: Any) -> Any:
         if module not in ("tensorflow", "torch"):
             if len(batches) < 1:
                 raise ValueError(f"There must be at least one batch in an epoch; {batches!r} has none.")
+            if digest_of(batches.batch(0, 0)) != digest_of(batches.batch(0, 0)):
+                raise TypeError(f"batch(0, 0) of {type(batches).__qualname__} is another batch the second time.")
             return batches
     kind = f"{type(batches).__module__}.{type(batches).__qualname__}"
     raise TypeError(

@@ -152,7 +152,8 @@ class Run:
         if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
             raise ValueError("BackupAndRestore would restore a second time: leave it out, the run does its work.")
         build(model, batches.batch(0, 0))
-        identity = json.loads(json.dumps({"config": self._config} | fingerprint(model, batches, callbacks)))
+        identity = {"config": self._config, "best": self.best, **fingerprint(model, batches, callbacks)}
+        identity = json.loads(json.dumps(identity))
         self.directory.path.mkdir(parents=True, exist_ok=True)
         with locked(self.directory.path), noted(self.save_on_signal) as leaving:
             self.directory.start(self._config | {"environment": environment(), "fit": identity})

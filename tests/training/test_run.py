@@ -8,10 +8,12 @@ import pytest
 
 from benchmarks import _killed_run
 from benchmarks._resumed_runs import IMAGES, LABELS, end_state, start
-from kerasblocks.callbacks import WarmupCosine
+from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
 from kerasblocks.data import ArrayBatches
 from kerasblocks.training import Run
 from kerasblocks.training._directory_lock import locked
+
+not_on_torch = pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has one step an execution there.")
 
 
 class Crash(keras.callbacks.Callback):
@@ -275,6 +277,45 @@ def test_batches_of_one_s_own(tmp_path):
     assert_same(end_state(model), end_state(fit(tmp_path / "whole", data=Own())[0]))
     with pytest.raises(ValueError, match=r"data\.first and last: "):
         fit(tmp_path / "run", data=Own(0.5), callbacks=[Crash(1, 3)])
+
+
+def test_batches_that_are_not_a_function_of_epoch_and_index_are_refused(tmp_path):
+    class Random(Own):
+        def batch(self, epoch, index):
+            return np.random.default_rng().random((4, 36)), LABELS[:4]
+
+    with pytest.raises(TypeError, match=r"batch\(0, 0\) of .*Random is another batch the second time"):
+        fit(tmp_path / "run", data=Random())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"steps_per_execution": 2}, marks=not_on_torch, id="several steps an execution"),
+        pytest.param({"run_eagerly": True}, id="eager"),
+        pytest.param({"policy": "mixed_float16"}, id="mixed_float16"),
+        pytest.param({"policy": "mixed_bfloat16", "use_ema": True}, id="mixed_bfloat16 and EMA"),
+    ],
+)
+def test_each_way_to_train_goes_on_with_the_same_bits(tmp_path, options):
+    options = dict(options)
+    policy, use_ema = options.pop("policy", "float32"), options.pop("use_ema", False)
+    keras.config.set_dtype_policy(policy)
+    try:
+
+        def cut(folder, crash):
+            model = dense(optimizer=keras.optimizers.Adam(0.01, use_ema=use_ema), **options)
+            callbacks = [WarmupCosine(), GradientNormLogger(), TerminateOnNaN(), crash]
+            return fit(folder, model, callbacks=callbacks, every_steps=2)
+
+        expected, _ = cut(tmp_path / "whole", Crash(None, None))
+        with pytest.raises(ZeroDivisionError):
+            cut(tmp_path / "cut", Crash(1, 6))
+        model, _ = cut(tmp_path / "cut", Crash(None, None))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert_same(end_state(model), end_state(expected))
+    assert (tmp_path / "cut" / "history.csv").read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
