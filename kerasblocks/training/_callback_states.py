@@ -19,11 +19,23 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
 
 
 def state_of(callback: Any) -> Any:
-    """Returns what the callback remembers: None, or numbers, strings, arrays, lists and dicts of them."""
-    if hasattr(callback, "state_dict"):
-        return callback.state_dict()
-    names = _attributes(callback)
-    return {name: getattr(callback, name, None) for name in names} if names else None
+    """Returns what the callback remembers: None, or numbers, strings, arrays, lists and dicts of them.
+
+    Raises:
+        TypeError: there is something else in it.
+    """
+    if not hasattr(callback, "state_dict"):
+        names = _attributes(callback)
+        return {name: getattr(callback, name, None) for name in names} if names else None
+    state = callback.state_dict()
+    for leaf in keras.tree.flatten(state):
+        plain = leaf is None or isinstance(leaf, bool | int | float | str) or keras.ops.is_tensor(leaf)
+        if not plain and not (isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "biuf"):
+            raise TypeError(
+                f"What {type(callback).__name__}.state_dict() returns must be made of numbers, strings, arrays, lists "
+                f"and dicts; got {leaf!r}."
+            )
+    return state
 
 
 def restore(callback: Any, state: Any) -> None:
@@ -49,23 +61,16 @@ def continue_csv(callback: keras.callbacks.CSVLogger, epoch: int) -> None:
             opened.writelines([*lines[:1], *kept])
 
 
-def split(tree: Any, prefix: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Returns the tree ready for JSON; its arrays are put into `arrays`, under names that begin with `prefix`.
-
-    Raises:
-        TypeError: there is something else in it.
-    """
+def split(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Returns the tree ready for JSON; its arrays are put into `arrays`, under names of their own."""
     if isinstance(tree, dict):
-        return {"dict": [[key, split(part, prefix, arrays)] for key, part in tree.items()]}
+        return {"dict": [[key, split(part, arrays)] for key, part in tree.items()]}
     if isinstance(tree, list | tuple):
-        return {"list": [split(part, prefix, arrays) for part in tree]}
+        return {"list": [split(part, arrays) for part in tree]}
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
-    array = np.asarray(keras.ops.convert_to_numpy(tree))
-    if array.dtype.kind not in "biufV":
-        raise TypeError(f"{prefix}: a state must be made of numbers, strings, arrays, lists and dicts; got {tree!r}.")
-    name = f"{prefix}{len(arrays)}"
-    arrays[name] = np.array(array)
+    name = f"state/{len(arrays)}"
+    arrays[name] = np.array(keras.ops.convert_to_numpy(tree))
     return {"array": name}
 
 

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ class Run:
             raise ValueError(f"best must be the name of a log entry, as 'val_loss'; got {best!r}.")
         self.best = best
         self.save_on_signal = as_flag("save_on_signal", save_on_signal)
-        self._config = json.loads(json.dumps({} if config is None else config))
+        self._config = _as_json({} if config is None else config)
         self._overwrite = as_flag("overwrite", overwrite)
         self.directory = RunDirectory(directory, overwrite=self._overwrite, resume=True)
         self.seconds = 0.0
@@ -120,7 +119,7 @@ class Run:
         batches: Any,
         *,
         epochs: int,
-        callbacks: Sequence[Any] = (),
+        callbacks: Any = (),
         validation_data: Any = None,
         verbose: int | str = "auto",
     ) -> Any:
@@ -131,7 +130,7 @@ class Run:
             batches: a `kerasblocks.data.ArrayBatches`, or anything with a length, the batches of an epoch, and a
                 method `batch(epoch, index)` that gives the same batch whenever it is asked.
             epochs: how many epochs there are in all; a run that is over goes on when it is given more.
-            callbacks: the same ones, in the same order, each time.
+            callbacks: one or a sequence; the same ones, in the same order, each time.
             validation_data: as in `Model.fit`.
             verbose: as in `Model.fit`.
 
@@ -139,7 +138,7 @@ class Run:
             Keras's `History`, of all epochs since the run began.
 
         Raises:
-            TypeError: `batches` cannot be resumed exactly.
+            TypeError: `batches` cannot be resumed exactly, or what is among the callbacks is none.
             ValueError: the run is of another model, optimizer, data set or configuration; the message names the first
                 difference. Or no checkpoint is whole.
             FileExistsError: another process is at this run.
@@ -148,9 +147,12 @@ class Run:
         """
         epochs = as_integer("epochs", epochs, least=1)
         batches = checked_batches(batches)
-        callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
-        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
-            raise ValueError("BackupAndRestore would restore a second time: leave it out, the run does its work.")
+        callbacks = _checked_callbacks(callbacks)
+        optimizer = getattr(model, "optimizer", None)
+        if not isinstance(model, keras.Model) or not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise ValueError(
+                f"A run needs a Keras model, compiled with a Keras optimizer; got {model!r}, {optimizer!r}."
+            )
         build(model, batches.batch(0, 0))
         identity = {"config": self._config, "best": self.best, **fingerprint(model, batches, callbacks)}
         identity = json.loads(json.dumps(identity))
@@ -304,7 +306,7 @@ class _Course(keras.callbacks.CallbackList):
             "identity": self._identity,
             "variables": _training_state.described(self._fitted),
             "generators": generators,
-            "states": _callback_states.split(states, "state/", arrays),
+            "states": _callback_states.split(states, arrays),
         }
         self.writer.write(step, content, arrays)
         self._saved = step
@@ -358,6 +360,34 @@ class _Writer:
     def close(self) -> None:
         """Waits for what is being written."""
         self._thread.shutdown()
+
+
+def _checked_callbacks(callbacks: Any) -> list[Any]:
+    """Returns the callbacks as a list.
+
+    Raises:
+        TypeError: one is no callback, or could not be given back what it remembers.
+        ValueError: one would restore what the run restores.
+    """
+    found: list[Any] = keras.tree.flatten(() if callbacks is None else callbacks)
+    for callback in found:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(f"callbacks must be Keras callbacks; got {callback!r}.")
+        if hasattr(callback, "state_dict") != hasattr(callback, "load_state_dict"):
+            raise TypeError(f"{type(callback).__name__} must have both state_dict and load_state_dict, or neither.")
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError("BackupAndRestore would restore a second time: leave it out, the run does its work.")
+    return found
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(json.dumps(config))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config must be a dict that JSON can hold; got {config!r} ({error}).") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"config must be a dict that JSON can hold; got {config!r}.")
+    return found
 
 
 def _refuse_another(identity: dict[str, Any], written: Any, where: Path) -> None:

@@ -362,6 +362,8 @@ def test_one_process_at_a_time(tmp_path):
         ({"best": ""}, "best must be the name of a log entry"),
         ({"save_on_signal": 1}, "save_on_signal must be True or False"),
         ({"overwrite": None}, "overwrite must be True or False"),
+        ({"config": {"of": object()}}, "config must be a dict that JSON can hold"),
+        ({"config": [1]}, "config must be a dict that JSON can hold"),
     ],
     ids=str,
 )
@@ -374,3 +376,37 @@ def test_a_second_restorer_is_refused(tmp_path):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(ValueError, match="BackupAndRestore would restore a second time"):
         fit(tmp_path / "run", callbacks=[backup])
+
+
+class Opaque(keras.callbacks.Callback):
+    def state_dict(self):
+        return {"thing": object()}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class Half(keras.callbacks.Callback):
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([5], "callbacks must be Keras callbacks; got 5"),
+        (Half(), "Half must have both state_dict and load_state_dict, or neither"),
+        (Opaque(), r"What Opaque\.state_dict\(\) returns must be made of numbers, .*; got <object"),
+    ],
+    ids=str,
+)
+def test_callbacks_that_could_not_be_resumed_are_refused(tmp_path, callbacks, message):
+    with pytest.raises(TypeError, match=message):
+        fit(tmp_path / "run", callbacks=callbacks)
+
+
+@pytest.mark.parametrize("model", ["model", keras.Sequential([keras.layers.Dense(1)])], ids=["text", "not compiled"])
+def test_what_cannot_be_trained_is_refused(tmp_path, model):
+    with pytest.raises(ValueError, match="A run needs a Keras model, compiled with a Keras optimizer"):
+        fit(tmp_path / "run", model)
+    assert not (tmp_path / "run").exists()
