@@ -105,6 +105,17 @@ ORIGINS = {
 }
 
 
+EXPLAINED = {
+    "inputs": ("the batch's inputs are not finite", "numpy.isfinite"),
+    "infinite inputs": ("the batch's inputs are not finite", "numpy.isfinite"),
+    "labels": ("the batch's labels are not finite", "numpy.isfinite"),
+    "logarithm": ("logarithm (Apply) is not finite, though its inputs", "keep logarithm, division and powers away"),
+    "division": ("division (Apply) is not finite, though its inputs", "keep logarithm, division and powers away"),
+    "loss": ("the loss is -inf although the model's outputs are finite", "from_logits=True"),
+    "gradient": ("a gradient is not finite although the loss is", "add an epsilon inside of it"),
+}
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"run_eagerly": True}, pytest.param({"steps_per_execution": 2}, marks=not_on_torch)],
@@ -136,6 +147,9 @@ def test_the_first_number_that_is_not_finite_is_found_in_its_step_and_never_take
     printed = capsys.readouterr().out
     assert "stopped at step 2 (epoch 0, batch 2)" in printed
     assert report["cause"] in printed
+    cause, remedy = EXPLAINED[origin]
+    assert cause in report["cause"]
+    assert remedy in report["remedy"]
 
 
 @pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": False}], ids=str)
@@ -416,6 +430,15 @@ def test_all_callbacks_together_and_one_of_a_kind():
         np.testing.assert_allclose(history[name], values, rtol=1e-6)
     with pytest.raises(ValueError, match="Two callbacks guard the steps of one fit"):
         fit(small_model(), TerminateOnNaN(), before=[TerminateOnNaN()])
+
+
+@pytest.mark.parametrize("check", ["gradients", "weights"])
+def test_one_check_alone_finds_the_step(check):
+    model, guard = model_of(keras.layers.Dense(3, use_bias=False), Apply(norm)), TerminateOnNaN(check=check)
+    fit(model, guard, ZEROS)
+    assert guard.report["found"] == [check]
+    assert guard.report["step"] == 2
+    assert is_finite(model)
 
 
 def test_what_is_checked_is_what_was_asked_for():
