@@ -10,6 +10,7 @@ TensorBoard event files in its run directory; one that is stopped by numbers tha
 nonfinite.json. One that was interrupted or killed goes on when it is started again with its run directory.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -50,6 +51,8 @@ class Config:
     """Seed of starting weights and data order, which are the same on every backend."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy."""
+    devices: int | None = None
+    """Devices that share every batch; by default all there are. On PyTorch, as many processes as torchrun starts."""
     backend: Backend | None = None
     """Keras's backend; by default KERAS_BACKEND, else the first one installed."""
     run_directory: Annotated[Path | None, tyro.conf.arg(aliases=["--run-dir"])] = None
@@ -68,7 +71,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuses values that no run can use, and options that would go unused."""
-        for name in ("epochs", "batch_size", "peak_learning_rate", "checkpoint_steps", "limit"):
+        for name in ("epochs", "batch_size", "peak_learning_rate", "checkpoint_steps", "limit", "devices"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite; got {value}.")
@@ -81,7 +84,7 @@ class Config:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in 0..{2**32 - 1}; got {self.seed}.")
         of_training = {"data", "variant", "epochs", "batch_size", "peak_learning_rate", "warmup", "weight_decay"}
-        of_training |= {"label_smoothing", "seed", "precision", "overwrite", "limit", "checkpoint_steps"}
+        of_training |= {"label_smoothing", "seed", "precision", "overwrite", "limit", "checkpoint_steps", "devices"}
         for field in dataclasses.fields(self):
             unused = field.name in of_training if self.predict else field.name == "invert"
             if unused and getattr(self, field.name) != field.default:
@@ -89,7 +92,17 @@ class Config:
 
 
 def train(config: Config) -> None:
-    """Trains, tests and leaves a run directory."""
+    """Trains on the devices that there are."""
+    from kerasblocks.training import data_parallel
+
+    with contextlib.ExitStack() as entered:
+        with user_errors():
+            replicas = entered.enter_context(data_parallel(config.devices))
+        train_together(config, replicas.is_first)
+
+
+def train_together(config: Config, is_first: bool) -> None:
+    """Trains, tests and leaves a run directory; the first of several processes writes it."""
     import keras
     import numpy as np
 
@@ -128,7 +141,7 @@ def train(config: Config) -> None:
     )
 
     # Fit: warmup, then cosine to 0. What was interrupted goes on.
-    place = {"backend", "run_directory", "overwrite", "checkpoint_steps"}
+    place = {"backend", "devices", "run_directory", "overwrite", "checkpoint_steps"}
     facts = {
         "options": {name: value for name, value in vars(config).items() if name not in place},
         "data": {
@@ -144,7 +157,8 @@ def train(config: Config) -> None:
     with user_errors():
         run = Run(directory, every_steps=config.checkpoint_steps, config=facts, overwrite=config.overwrite)
         path = run.directory.path
-        print(f"{len(data.x_train)} training and {len(data.x_test)} test images of {data.source}; run {path}")
+        if is_first:
+            print(f"{len(data.x_train)} training and {len(data.x_test)} test images of {data.source}; run {path}")
         guard = TerminateOnNaN(report_path=path / "nonfinite.json")
         history = run.fit(
             model,
@@ -160,7 +174,11 @@ def train(config: Config) -> None:
             verbose=1 if sys.stdout.isatty() else 2,
         )
     if guard.report is not None:
-        sys.exit(f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}")
+        told = f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}"
+        sys.exit(told if is_first else 1)
+
+    if not is_first:
+        return
 
     # Report: the plain cross-entropy, which the saved model keeps as its loss.
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

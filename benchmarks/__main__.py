@@ -9,7 +9,7 @@ import tyro
 if "KERAS_BACKEND" not in os.environ:
     sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
 
-from benchmarks import checkpoint_overhead, depth, fit_overhead, kill_and_resume, layers, lenet_accuracy
+from benchmarks import checkpoint_overhead, depth, fit_overhead, kill_and_resume, layers, lenet_accuracy, precision
 from benchmarks._results import as_markdown
 
 
@@ -18,15 +18,17 @@ def table(benchmark: Literal["lenet_accuracy", "layers"] = "lenet_accuracy") -> 
     print(layers.summary() if benchmark == "layers" else as_markdown(benchmark), end="")
 
 
-tyro.extras.subcommand_cli_from_dict(
-    {
-        "lenet-accuracy": lenet_accuracy.main,
-        "depth": depth.main,
-        "layers": layers.main,
-        "fit-overhead": fit_overhead.main,
-        "checkpoint-overhead": checkpoint_overhead.main,
-        "kill-and-resume": kill_and_resume.main,
-        "table": table,
-    },
-    description=__doc__,
-)
+if __name__ == "__main__":  # Not in the processes that a benchmark starts.
+    tyro.extras.subcommand_cli_from_dict(
+        {
+            "lenet-accuracy": lenet_accuracy.main,
+            "depth": depth.main,
+            "layers": layers.main,
+            "fit-overhead": fit_overhead.main,
+            "checkpoint-overhead": checkpoint_overhead.main,
+            "kill-and-resume": kill_and_resume.main,
+            "precision": precision.main,
+            "table": table,
+        },
+        description=__doc__,
+    )

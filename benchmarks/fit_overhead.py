@@ -86,20 +86,21 @@ def _task(case: Case) -> tuple[keras.Model, np.ndarray, np.ndarray]:
         model = lenet5((32, 32, 1), 10, seed=0)
         data: tuple[Any, Any] = rng.random((count, 32, 32, 1), "float32"), rng.integers(0, 10, count)
     else:
-        model = _transformer()
+        model = transformer(_WIDTH)
         tokens = rng.integers(0, _TOKENS, (count, _LENGTH + 1))
         data = tokens[:, :-1], tokens[:, 1:]
     model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model, *data
 
 
-def _transformer() -> keras.Model:
+def transformer(width: int) -> keras.Model:
+    """Returns a language model of 2 blocks and 64 tokens, made of Keras's own layers."""
     layers = keras.layers
     tokens = keras.Input((_LENGTH,), dtype="int32")
-    h = layers.Embedding(_TOKENS, _WIDTH)(tokens)
+    h = layers.Embedding(_TOKENS, width)(tokens)
     for _ in range(2):
         normal = layers.LayerNormalization()(h)
-        h = layers.Add()([h, layers.MultiHeadAttention(4, _WIDTH // 4)(normal, normal, use_causal_mask=True)])
-        wide = layers.Dense(4 * _WIDTH, activation="gelu")(layers.LayerNormalization()(h))
-        h = layers.Add()([h, layers.Dense(_WIDTH)(wide)])
+        h = layers.Add()([h, layers.MultiHeadAttention(4, width // 4)(normal, normal, use_causal_mask=True)])
+        wide = layers.Dense(4 * width, activation="gelu")(layers.LayerNormalization()(h))
+        h = layers.Add()([h, layers.Dense(width)(wide)])
     return keras.Model(tokens, layers.Dense(_TOKENS)(layers.LayerNormalization()(h)))

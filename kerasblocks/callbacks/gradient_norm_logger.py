@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasblocks._arguments import as_flag, as_integer
 from kerasblocks.callbacks._event_file import EventFile
-from kerasblocks.training import global_gradient_norm, step_instrumentation
+from kerasblocks.training import current_replicas, global_gradient_norm, step_instrumentation
 
 _COLUMNS = ("epoch", "step", "variable", "gradient_norm", "weight_norm", "update_ratio")
 _ALL = "all"  # stands for the variable where the norm is the global one
@@ -225,7 +225,7 @@ class GradientNormLogger(keras.callbacks.Callback):
             self._write(step, path, numbers)
 
     def _open(self) -> None:
-        if self.log_dir is None:
+        if self.log_dir is None or not current_replicas().is_first:
             return
         self.log_dir.mkdir(parents=True, exist_ok=True)
         path = self.log_dir / f"{self.name}.csv"
@@ -242,7 +242,7 @@ class GradientNormLogger(keras.callbacks.Callback):
         self._files += [self._csv, self._events]
 
     def _write(self, step: int, variable: str, numbers: dict[str, float]) -> None:
-        if self._events is None:
+        if self._events is None or not self._files:
             return
         self._table.writerow({"epoch": self._epoch, "step": step, "variable": variable, **numbers})
         for kind, number in numbers.items():

@@ -40,6 +40,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
     """
 
     async_safe = True  # Nothing is done per batch.
+    only_writes = True
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasblocks._arguments import as_flag, as_integer, as_number
 from kerasblocks._whole_file import whole_file
-from kerasblocks.training import CHECKS, NonFinite, step_instrumentation
+from kerasblocks.training import CHECKS, NonFinite, current_replicas, step_instrumentation
 from kerasblocks.training.nonfinite import explained, located_in_data
 
 _RECENT = 10  # steps whose numbers the report tells
@@ -181,7 +181,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
         text = _text(self.report)
         if not self.raise_error:
             _say(text)
-        if self.report_path is not None:
+        if self.report_path is not None and current_replicas().is_first:
             with whole_file(self.report_path) as path:
                 path.write_text(json.dumps(_in_json(self.report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if self.raise_error:
@@ -241,7 +241,8 @@ def _listed(value: Any) -> Any:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201 - for the person who trains, as Keras's own messages are
+    if current_replicas().is_first:
+        print(text)  # noqa: T201 - for the person who trains, as Keras's own messages are
 
 
 def _not_finite(paths: list[str], numbers: np.ndarray) -> list[str]:

@@ -2,6 +2,9 @@
 
 from kerasblocks.training._step_guard import CHECKS as CHECKS
 from kerasblocks.training._step_program import global_gradient_norm as global_gradient_norm
+from kerasblocks.training.data_parallel import Replicas as Replicas
+from kerasblocks.training.data_parallel import current_replicas as current_replicas
+from kerasblocks.training.data_parallel import data_parallel as data_parallel
 from kerasblocks.training.environment import environment as environment
 from kerasblocks.training.instrumentation import StepInstrumentation as StepInstrumentation
 from kerasblocks.training.instrumentation import step_instrumentation as step_instrumentation

@@ -10,6 +10,8 @@ from kerasblocks.training.run_directory import RunDirectory
 class BestModel(keras.callbacks.EarlyStopping):
     """Writes the run's `best.keras`; its patience has no end, so that it only tells which epoch is the best."""
 
+    only_writes = True
+
     def __init__(self, run: RunDirectory, monitor: str) -> None:
         super().__init__(monitor, patience=2**62)
         self.run = run

@@ -1,5 +1,7 @@
 """Makes a model's variables before its first step, as that step would make them."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -12,3 +14,13 @@ def build(model: Any, batch: Any) -> None:
             raise
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
+
+
+@contextlib.contextmanager
+def as_built(model: Any) -> Iterator[None]:
+    """Keeps Keras from building the model again under a TensorFlow strategy; it would need equal shares of a batch."""
+    model.__dict__["_maybe_symbolic_build"] = lambda **_: None
+    try:
+        yield
+    finally:
+        del model.__dict__["_maybe_symbolic_build"]

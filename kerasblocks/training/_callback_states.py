@@ -17,6 +17,19 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
     keras.callbacks.History: ("history", "epoch"),
 }
 
+# They change nothing in a fit.
+_WRITERS = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+def only_writes(callback: Any) -> bool:
+    """Returns whether one process of several is enough for the callback."""
+    return isinstance(callback, _WRITERS) or getattr(callback, "only_writes", False)
+
 
 def state_of(callback: Any) -> Any:
     """Returns what the callback remembers: None, or numbers, strings, arrays, lists and dicts of them.

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasblocks.training.data_parallel import current_replicas
 from kerasblocks.training.run_directory import RunDirectory
 
 
@@ -28,6 +29,8 @@ class HistoryFile(keras.callbacks.Callback):
         if "learning_rate" not in logs:
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._rows.append({"epoch": epoch, **logs})
+        if not current_replicas().is_first:
+            return
         columns = dict.fromkeys(name for row in self._rows for name in row)
         with self.run.writing("history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(columns), lineterminator="\n")

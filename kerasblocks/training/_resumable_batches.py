@@ -5,8 +5,10 @@ from types import FrameType
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasblocks.data._digest import digest_of
+from kerasblocks.training.data_parallel import Replicas
 
 _WRAP = (
     "Wrap arrays as kerasblocks.data.ArrayBatches(x, y, batch_size=32, seed=0), or write a class with "
@@ -35,17 +37,31 @@ def checked_batches(batches: Any) -> Any:
     )
 
 
+def checked_shares(batches: Any, count: int) -> None:
+    """Refuses batches with fewer samples than there are devices.
+
+    Raises:
+        ValueError: there is one, with what to do about it.
+    """
+    least = min(len(keras.tree.flatten(batches.batch(0, index))[0]) for index in {0, len(batches) - 1})
+    if least < count:
+        raise ValueError(
+            f"A batch has {least} samples, too few for {count} devices: take larger batches, or leave the last one "
+            "out (drop_remainder=True)."
+        )
+
+
 class ResumableBatches(keras.utils.PyDataset):
-    """The batches of one epoch from a place on.
+    """The batches of one epoch from a place on, or the part of one process in them.
 
     Attributes:
         epoch: the epoch whose batches come.
         start: the first batch that comes.
     """
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Any, replicas: Replicas) -> None:
         super().__init__()
-        self._batches = batches
+        self._batches, self._replicas = batches, replicas
         self.epoch = self.start = 0
 
     @property
@@ -53,7 +69,13 @@ class ResumableBatches(keras.utils.PyDataset):
         return len(self._batches) - self.start
 
     def __getitem__(self, index: int) -> Any:
-        return self._batches.batch(self.epoch, self.start + index)
+        batch = self._batches.batch(self.epoch, self.start + index)
+        if self._replicas.processes == 1:
+            return batch
+        return keras.tree.map_structure(self._share, batch)
+
+    def _share(self, part: Any) -> Any:
+        return None if part is None else np.array_split(part, self._replicas.processes)[self._replicas.process]
 
     def on_epoch_begin(self) -> None:
         """Tells Keras's iterator, which has counted the batches when the fit began, how many come in this epoch."""

@@ -18,16 +18,23 @@ class Leaving:
 
 
 @contextlib.contextmanager
-def noted(wanted: bool) -> Iterator[Leaving]:
-    """Notes SIGTERM and SIGINT while it holds; the second one does what it did before. Only in the main thread."""
+def noted(wanted: bool, *, alone: bool) -> Iterator[Leaving]:
+    """Notes SIGTERM and SIGINT while it holds; only in the main thread.
+
+    The second one does what it did before in a process that is `alone`; one of several gets both Ctrl-C and what its
+    launcher makes of it, and its launcher ends it if it does not leave.
+    """
     leaving = Leaving()
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield leaving
         return
 
     def note(number: int, frame: FrameType | None) -> None:
+        if leaving.signal is not None:
+            return
         leaving.signal = signal.Signals(number)
-        put_back()
+        if alone:
+            put_back()
         print(f"{leaving.signal.name}: leaving when this step is saved", file=sys.stderr, flush=True)  # noqa: T201
 
     before = {number: signal.signal(number, note) for number in _NOTED}

@@ -4,6 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
+import numpy as np
+
 
 def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the train function as it is."""
@@ -18,6 +21,35 @@ def logs_of(result: Any) -> tuple[Any, Callable[[Any], Any]]:
 def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
     """Returns the optimizer's methods, beside `apply`, that see the gradients."""
     return {}
+
+
+def array_of(variable: Any) -> np.ndarray:
+    """Returns the variable's numbers, which may be the memory that they lie in; waits for the device."""
+    return np.asarray(keras.ops.convert_to_numpy(variable.value))
+
+
+def replicas(model: Any) -> int:
+    """Returns how many replicas of the model run the step side by side, each seeing its own part of the batch only."""
+    return 1
+
+
+def check_replicas(model: Any) -> None:
+    """Refuses what several replicas cannot do: there is nothing."""
+
+
+def scope_of(model: Any) -> contextlib.AbstractContextManager[Any]:
+    """Returns what must be in force where the model's variables are made."""
+    return contextlib.nullcontext()
+
+
+def inner_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., Any]]:
+    """Returns methods of the optimizer that makes the updates."""
+    return {}
+
+
+def whole_batch(model: Any, batch: Any) -> Any:
+    """Returns the batch of all replicas."""
+    return batch
 
 
 def has_value(tensor: Any) -> bool:

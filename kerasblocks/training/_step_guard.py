@@ -89,6 +89,12 @@ def is_floating(variable: Any) -> bool:
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)) and 0 not in variable.shape
 
 
+def moving_averages(model: Any) -> list[Any]:
+    """Returns the floating variables that layers set themselves while they are called, as BatchNormalization does."""
+    found = [each for layer in model._flatten_layers() for each in layer._non_trainable_variables if is_floating(each)]
+    return list({id(each): each for each in found}.values())
+
+
 def all_finite(tensor: Any) -> bool:
     """Returns whether no number of the tensor is NaN or infinite; waits for the device."""
     return bool(keras.ops.all(keras.ops.isfinite(tensor)))

@@ -7,9 +7,15 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from kerasblocks.training._step_defaults import array_of as array_of
+from kerasblocks.training._step_defaults import check_replicas as check_replicas
+from kerasblocks.training._step_defaults import inner_methods as inner_methods
 from kerasblocks.training._step_defaults import random_state as random_state
 from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
+from kerasblocks.training._step_defaults import replicas as replicas
+from kerasblocks.training._step_defaults import scope_of as scope_of
 from kerasblocks.training._step_defaults import set_random_state as set_random_state
+from kerasblocks.training._step_defaults import whole_batch as whole_batch
 
 
 def norms(tensors: Sequence[Any]) -> Any:
@@ -70,7 +76,7 @@ def copies(tensors: Sequence[Any]) -> list[Any]:
 class Carry:
     """Numbers that go from step to step on the device."""
 
-    def __init__(self, numbers: dict[str, Any]) -> None:
+    def __init__(self, numbers: dict[str, Any], model: Any) -> None:
         self.values = {name: jnp.asarray(number) for name, number in numbers.items()}
 
     def set(self, name: str, number: Any) -> None:

@@ -1,6 +1,7 @@
 """An instrumented train step, compiled: what it computes of each step leaves it with the logs."""
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,10 @@ NORMS = ("gradient_norm", "weight_norm", "update_norm")
 _ROWS = "kerasblocks_rows"  # the log entry in which the numbers of every step leave the compiled step
 _backend = backend_module("kerasblocks.training._step")
 random_state = _backend.random_state
+check_replicas = _backend.check_replicas
+replicas_of = _backend.replicas
+scope_of = _backend.scope_of
+whole_batch = _backend.whole_batch
 
 
 def global_gradient_norm(gradients: Sequence[Any], variables: Sequence[Any]) -> Any:
@@ -74,10 +79,12 @@ class StepProgram:
     ) -> None:
         self.request = _request(model, statistics, norms, schedule, guard)
         self.optimizer = model.optimizer
+        self.replicas = _backend.replicas(model)
         self.paths: list[str] = []
         self._guard = guard
         self._has_loss = True  # in the logs of a step
         self.stood = False  # whether the host knows that nothing was wrong with the last step
+        self.shares: Any = None  # what a backend with processes needs to make their metrics one
         self.before_step: Any = None  # what a backend that changes the state in place needs to put it back
         self._known_columns: dict[str, int | None] = {}
         self._guarded: list[Any] = []  # variables that must be finite after a step
@@ -85,14 +92,18 @@ class StepProgram:
         self._model = weakref.ref(model)
         self._steps_per_execution = model.steps_per_execution
         self._statistics, self._norms, self._schedule = dict(statistics), list(norms), schedule
-        self._step: _Step | None = None  # while a train step is computed or traced
+        self._steps: dict[int, _Step] = {}  # by thread, in which the replicas of TensorFlow's strategies run
         self.carry: Any = None
         self.model_methods = {"train_step": _backend.train_step(self, model.train_step)}
         self.optimizer_methods = {
             **_backend.optimizer_methods(self, self.optimizer),
             "apply": self._apply(self.optimizer),
         }
-        self.rate_methods = {"_get_current_learning_rate": self._learning_rate(updated_by(self.optimizer))}
+        inner = updated_by(self.optimizer)
+        self.inner_methods = {
+            **_backend.inner_methods(self, inner),
+            "_get_current_learning_rate": self._learning_rate(inner),
+        }
         self._compiled: Callable[..., Any] | None = None
 
     @staticmethod
@@ -119,6 +130,16 @@ class StepProgram:
     def guarded_paths(self) -> list[str]:
         """The paths of the variables that the guard looks at after a step."""
         return [variable.path for variable in self._guarded]
+
+    @property
+    def _step(self) -> "_Step | None":
+        """The step while it is computed or traced."""
+        return self._steps.get(threading.get_ident())
+
+    @property
+    def in_step(self) -> bool:
+        """Whether a train step is being computed or traced, in whichever thread: TensorFlow has several for one."""
+        return bool(self._steps)
 
     @property
     def undoes(self) -> bool:
@@ -149,8 +170,8 @@ class StepProgram:
         return [name for name in logs if name in metrics]
 
     def release(self) -> None:
-        """Frees what is held for a step to be put back."""
-        self.before_step = None
+        """Frees what is held from step to step."""
+        self.before_step = self.shares = None
 
     def begin(self, first_step: int, steps: int, carried: dict[str, Any]) -> None:
         """Sets what goes from step to step to its start, or to what `carried` has returned after so many steps."""
@@ -163,7 +184,7 @@ class StepProgram:
             width = sum(1 if size is None else size for size in self._columns().values())
             numbers["rows"] = np.full((self._steps_per_execution, width), -1.0, "float32")
         if self.carry is None:
-            self.carry = _backend.Carry(numbers)
+            self.carry = _backend.Carry(numbers, self.model)
         for name, number in numbers.items():
             self.carry.set(name, number)
 
@@ -216,13 +237,14 @@ class StepProgram:
         return found
 
     @contextlib.contextmanager
-    def inside(self, read: Read, carried: dict[str, Any]) -> Iterator[Callable[[Any, Read], Any]]:
+    def inside(self, read: Read, carried: dict[str, Any], samples: Any = None) -> Iterator[Callable[[Any, Read], Any]]:
         """Holds while a train step is computed or traced; gives the function that completes its logs.
 
-        That takes the logs, and a function that reads a variable after the step. It returns the logs, what is carried
-        to the next step, and the guard's verdict, None without a guard.
+        `samples` tells, where there are several replicas, how many of the batch this one sees. The function takes the
+        logs, and a function that reads a variable after the step. It returns the logs, what is carried to the next
+        step, and the guard's verdict, None without a guard.
         """
-        step = self._step = _Step(carried)
+        step = self._steps[threading.get_ident()] = _Step(carried, samples)
         try:
             if self._guard is not None:
                 step.loss_scale = self._dynamic_scale(read)
@@ -235,7 +257,7 @@ class StepProgram:
                 step.learning_rate = keras.ops.cast(self._schedule(done), "float32")
             yield lambda logs, read_new: self._finish(step, logs, read_new)
         finally:
-            self._step = None
+            del self._steps[threading.get_ident()]
 
     def update(
         self,
@@ -288,6 +310,8 @@ class StepProgram:
         def apply(grads: Any, trainable_variables: Any = None) -> Any:
             if self._step is None or self._step.updating:
                 return original(grads, trainable_variables)
+            if self.replicas > 1:
+                grads = _backend.averaged(grads, self._step.samples)
             variables = list(optimizer._trainable_variables if trainable_variables is None else trainable_variables)
 
             def run() -> Any:
@@ -301,7 +325,7 @@ class StepProgram:
         original = optimizer._get_current_learning_rate
 
         def learning_rate() -> Any:
-            step = self._step
+            step = next(iter(self._steps.values()), None)  # TensorFlow lets weights decay outside of the replicas.
             return original() if step is None or step.learning_rate is None else step.learning_rate
 
         return learning_rate
@@ -398,6 +422,9 @@ class StepProgram:
             raise ValueError(f"check is 'loss', but the logs of train_step have no loss: {list(logs)}.")
         loss = logs["loss"] if self._has_loss else keras.ops.full((), np.nan)
         after = _backend.zero_if_finite([read_new(variable) for variable in self._guarded]) if self._guarded else None
+        if self.replicas > 1:
+            loss = _backend.mean_over_replicas(loss)
+            after = None if after is None else _backend.mean_over_replicas(after)
         scales = None if step.loss_scale is None else (step.loss_scale, self._dynamic_scale(read_new))
         scaled = norms if scales is not None and "gradients" in guard.check else None
         asked = [norms] if "gradients" in guard.check and scales is None else []
@@ -412,8 +439,8 @@ class StepProgram:
 class _Step:
     """What is known of one step while it is computed or traced."""
 
-    def __init__(self, carried: dict[str, Any]) -> None:
-        self.carried = carried
+    def __init__(self, carried: dict[str, Any], samples: Any) -> None:
+        self.carried, self.samples = carried, samples
         self.learning_rate: Any = None
         self.loss_scale: Any = None
         self.updating = False
@@ -432,7 +459,8 @@ def _request(
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         with contextlib.suppress(NotImplementedError):  # One without a configuration is only itself.
             schedule = type(schedule), schedule.get_config()
-    return model.optimizer, model.steps_per_execution, dict(statistics), list(norms), schedule, guard
+    owned = model.optimizer, model.steps_per_execution, _backend.replicas(model)
+    return *owned, dict(statistics), list(norms), schedule, guard
 
 
 def _loss_scale(optimizer: Any, read: Read) -> Any:

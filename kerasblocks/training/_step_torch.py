@@ -9,10 +9,17 @@ from typing import Any
 import keras
 import torch
 
+from kerasblocks.training._replicas_torch import rows_of_all
+from kerasblocks.training._step_defaults import array_of as array_of
+from kerasblocks.training._step_defaults import check_replicas as check_replicas
 from kerasblocks.training._step_defaults import has_value as has_value
+from kerasblocks.training._step_defaults import inner_methods as inner_methods
 from kerasblocks.training._step_defaults import logs_of as logs_of
 from kerasblocks.training._step_defaults import optimizer_methods as optimizer_methods
+from kerasblocks.training._step_defaults import scope_of as scope_of
 from kerasblocks.training._step_defaults import train_function as train_function
+from kerasblocks.training._step_guard import moving_averages
+from kerasblocks.training.data_parallel import current_replicas
 
 
 def norms(tensors: Sequence[Any]) -> Any:
@@ -91,10 +98,71 @@ def copies(tensors: Sequence[Any]) -> list[Any]:
     return [tensor.detach().clone() for tensor in tensors]
 
 
+def replicas(model: Any) -> int:
+    """Returns how many replicas of the model run the step side by side, each seeing its own part of the batch only."""
+    return current_replicas().processes
+
+
+def averaged(gradients: Sequence[Any], samples: int) -> list[Any]:
+    """Returns the gradients of the whole batch's loss, None where there is none."""
+    parts = [each.detach() for each in gradients if each is not None]
+    wide = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
+    count = torch.tensor([float(samples)], dtype=wide, device=parts[0].device)
+    flat = torch.cat([*(part.reshape(-1).to(wide) * samples for part in parts), count])
+    torch.distributed.all_reduce(flat)
+    whole = torch.split(flat[:-1] / flat[-1], [part.numel() for part in parts])
+    means = iter([mean.view(part.shape).to(part.dtype) for mean, part in zip(whole, parts, strict=True)])
+    return [None if each is None else next(means) for each in gradients]
+
+
+def mean_over_replicas(tensor: Any) -> Any:
+    """Returns the mean of what the replicas have, not finite where one of them is not."""
+    mean = tensor.detach().float() / torch.distributed.get_world_size()
+    torch.distributed.all_reduce(mean)
+    return mean
+
+
+def whole_batch(model: Any, batch: Any) -> Any:
+    """Returns the batch of all replicas."""
+    if replicas(model) == 1:
+        return batch
+    return keras.tree.map_structure(lambda part: rows_of_all(torch.as_tensor(part)), batch)
+
+
+class _Shares:
+    """Metrics and moving averages, of which those before a step tell what they are in all processes after it."""
+
+    def __init__(self, program: Any) -> None:
+        metrics, moving = program.model.metrics_variables, moving_averages(program.model)
+        sums = [each.aggregation == "sum" for each in metrics] + [False] * len(moving)
+        self._factors = [1.0 if is_sum else 1 / program.replicas for is_sum in sums]
+        self._values = [each.value.detach() for each in [*metrics, *moving]]
+        self._sizes = [value.numel() for value in self._values]
+
+    def take(self) -> None:
+        """Copies the values before a step."""
+        self._before = self._flat()
+
+    def _flat(self) -> torch.Tensor:
+        parts = [value.reshape(-1).double() for value in self._values]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def agree(self) -> None:
+        """Sets the variables to what the step of all processes together has made of them."""
+        if not self._values:
+            return
+        change = self._flat() - self._before
+        for part, factor in zip(torch.split(change, self._sizes), self._factors, strict=True):
+            part *= factor
+        torch.distributed.all_reduce(change)
+        for value, new in zip(self._values, torch.split(self._before + change, self._sizes), strict=True):
+            value.copy_(new.view(value.shape))
+
+
 class Carry:
     """Numbers that go from step to step on the device."""
 
-    def __init__(self, numbers: dict[str, Any]) -> None:
+    def __init__(self, numbers: dict[str, Any], model: Any) -> None:
         self.values = {name: keras.ops.convert_to_tensor(number) for name, number in numbers.items()}
 
     def set(self, name: str, number: Any) -> None:
@@ -127,9 +195,19 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
                 program.before_step = _Before([variable for part in program.state() for variable in part])
             program.before_step.take()
         carry = program.carry
-        with program.inside(lambda variable: variable.value.detach().clone(), carry.values) as finish:
+        if program.replicas > 1 and program.shares is None:
+            program.shares = _Shares(program)
+        shares = program.shares
+        samples = None
+        if shares is not None:
+            shares.take()
+            samples = len(keras.tree.flatten(data)[0])
+        with program.inside(lambda variable: variable.value.detach().clone(), carry.values, samples) as finish:
             logs = original(data)
             with torch.no_grad():
+                if shares is not None:
+                    shares.agree()
+                    logs = _with_metrics_now(program, logs)
                 logs, carry.values, verdict = finish(logs, lambda variable: variable.value)
                 if verdict is None:
                     return logs
@@ -137,6 +215,11 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
                 return _undone(program, verdict, logs) if program.undoes and not program.stood else logs
 
     return step
+
+
+def _with_metrics_now(program: Any, logs: Any) -> Any:
+    metrics = program.model.get_metrics_result()
+    return {**logs, **{name: metrics[name] for name in program.metrics_in(logs, metrics)}}
 
 
 def _undone(program: Any, verdict: Any, logs: dict[str, Any]) -> Any:
@@ -169,6 +252,11 @@ def set_random_state(state: Sequence[Any]) -> None:
     for each in state[1:]:
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(torch.as_tensor(each))
+
+
+def part_generators(distance: int) -> None:
+    """Seeds PyTorch's own generators at a distance from what they were seeded with."""
+    torch.manual_seed((torch.initial_seed() + distance) % 2**63)
 
 
 @contextlib.contextmanager

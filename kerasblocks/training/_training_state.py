@@ -1,7 +1,7 @@
 """All numbers that the next step of a fit depends on, as NumPy arrays and back; Keras saves no metrics and no seeds."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,8 +9,10 @@ import numpy as np
 from keras.src.random.seed_generator import global_seed_generator
 
 from kerasblocks._backend_module import backend_module
+from kerasblocks.training._checkpoint_files import Read
 
 _backend = backend_module("kerasblocks.training._step")
+_STRIDE = 1_000_003  # between the seeds of two processes: far from the small steps by which people choose seeds
 
 
 def variables_of(model: Any) -> dict[str, list[Any]]:
@@ -23,6 +25,44 @@ def variables_of(model: Any) -> dict[str, list[Any]]:
     }
 
 
+def seeds_of(model: Any) -> list[Any]:
+    """Returns the states of all seed generators: a seed and a count each."""
+    found = [each for part in variables_of(model).values() for each in part if "seed_generator" in each.path]
+    return list({id(each): each for each in found}.values())
+
+
+def own_names(model: Any, arrays: dict[str, np.ndarray]) -> list[str]:
+    """Returns the names of those arrays of `gathered` that each process of several has for itself."""
+    seeds = set(map(id, seeds_of(model)))
+    names = [
+        f"{group}/{index}"
+        for group, variables in variables_of(model).items()
+        for index, variable in enumerate(variables)
+        if id(variable) in seeds
+    ]
+    return [*names, *(name for name in arrays if name.startswith(_own()))]
+
+
+def take_from_first(model: Any, from_first: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Gives all processes the numbers of the first one."""
+    for variables in variables_of(model).values():
+        for variable in variables:
+            variable.assign(from_first(_backend.array_of(variable)))
+
+
+def part_seeds(model: Any, process: int) -> None:
+    """Gives one process of several seeds of its own, from the same start as the others."""
+    for seed in seeds_of(model):
+        value = np.array(_backend.array_of(seed))
+        value[0] = (int(value[0]) + process * _STRIDE) % 2**31
+        seed.assign(value)
+
+
+def part_generators(process: int) -> None:
+    """Gives one process of several random numbers of its own from the backend's generators."""
+    _backend.part_generators(process * _STRIDE)
+
+
 def described(model: Any) -> dict[str, list[list[Any]]]:
     """Returns shapes and paths of the variables, ready for JSON."""
     return {
@@ -31,19 +71,23 @@ def described(model: Any) -> dict[str, list[list[Any]]]:
     }
 
 
-def gathered(model: Any) -> dict[str, np.ndarray]:
-    """Returns copies of the numbers, between two steps or before the first; waits for the device."""
+def gathered(model: Any, used: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns copies of the numbers, between two steps or before the first; waits for the device.
+
+    `used` is what an earlier call has returned and nobody reads any more, and is used up: the copies go there where
+    they fit, for what is freed and asked for again at every checkpoint slows the steps of PyTorch.
+    """
     if hasattr(model, "jax_state_sync"):  # On JAX the variables have no value while an epoch runs.
         model.jax_state_sync()
     arrays = {
-        f"{group}/{index}": np.array(keras.ops.convert_to_numpy(variable.value))
+        (name := f"{group}/{index}"): _own_copy(_backend.array_of(variable), used.pop(name, None))
         for group, variables in variables_of(model).items()
         for index, variable in enumerate(variables)
     }
     return arrays | _generators()
 
 
-def restore(model: Any, read: Callable[[list[str]], Iterator[np.ndarray]], written: dict[str, Any]) -> None:
+def restore(model: Any, read: Read, written: dict[str, Any]) -> None:
     """Puts the numbers back that `gathered` has returned; `written` is what `described` has.
 
     Raises:
@@ -53,7 +97,7 @@ def restore(model: Any, read: Callable[[list[str]], Iterator[np.ndarray]], writt
     for group, variables in groups.items():
         _compare(group, variables, written[group])
     places = [(f"{group}/{index}", each) for group, part in groups.items() for index, each in enumerate(part)]
-    values = list(read([name for name, _ in places]))
+    values = read([name for name, _ in places])
     for (name, variable), value in zip(places, values, strict=True):
         if value.shape != tuple(variable.shape):
             raise ValueError(f"The checkpoint's {name} has the shape {value.shape}, not {tuple(variable.shape)}.")
@@ -65,7 +109,7 @@ def restore(model: Any, read: Callable[[list[str]], Iterator[np.ndarray]], writt
 
 def metrics_only(model: Any) -> list[Any]:
     """Returns copies of the metrics' numbers, which Keras resets when an epoch begins."""
-    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in model.metrics_variables]
+    return [_own_copy(_backend.array_of(variable)) for variable in model.metrics_variables]
 
 
 def restore_metrics(model: Any, values: Sequence[Any]) -> None:
@@ -74,9 +118,9 @@ def restore_metrics(model: Any, values: Sequence[Any]) -> None:
         variable.assign(value)
 
 
-def restore_generators(names: Sequence[str], read: Callable[[list[str]], Iterator[np.ndarray]]) -> None:
+def restore_generators(names: Sequence[str], read: Read) -> None:
     """Puts the state of Python's, NumPy's and the backend's own generators back, if the backend is the same."""
-    found = dict(zip(names, read(list(names)), strict=True))
+    found = dict(zip(names, read(names), strict=True))
     python, words, waiting = (found[f"generator/{name}"] for name in ("python", "numpy", "waiting"))
     spare = None if np.isnan(waiting[0]) else float(waiting[0])
     random.setstate((3, tuple(int(word) for word in python), spare))
@@ -99,6 +143,16 @@ def _generators() -> dict[str, np.ndarray]:
         "generator/waiting": np.array([np.nan if spare is None else spare, has_spare, numpy_spare]),
         **{f"{_own()}{index}": np.array(each.cpu()) for index, each in enumerate(own)},
     }
+
+
+def _own_copy(array: np.ndarray, used: np.ndarray | None = None) -> np.ndarray:
+    """Returns an array that the next step leaves alone; TensorFlow has made one, the others show their own memory."""
+    if array.flags.owndata:
+        return array
+    if used is None or used.shape != array.shape or used.dtype != array.dtype:
+        return array.copy()
+    np.copyto(used, array)
+    return used
 
 
 def _own() -> str:

@@ -17,13 +17,23 @@ import keras
 import numpy as np
 
 from kerasblocks.training._step_guard import CHECKS, StepGuard, not_finite
-from kerasblocks.training._step_program import NORMS, Statistic, StepProgram, random_state, updated_by
+from kerasblocks.training._step_program import (
+    NORMS,
+    Statistic,
+    StepProgram,
+    check_replicas,
+    random_state,
+    replicas_of,
+    updated_by,
+    whole_batch,
+)
 from kerasblocks.training.nonfinite import NonFinite, located
 
 _HELD = 1000  # executions whose numbers may wait on the device
 _RUNNING = 8  # the newest of them, which the device may still be at
 _KEPT_BATCHES = 64  # at most, where a guard may want one again
 _KEPT_BYTES = 2**29  # of batches, at most
+_KEPT_SHARES = 16  # of batches that several replicas share
 _RUNNING_FIT = "_kerasblocks_instrumentation"  # on the model, while a fit runs
 _PROGRAM = "kerasblocks_program"  # on Keras's own train function, which `compile` drops and this with it
 
@@ -83,6 +93,7 @@ class StepInstrumentation:
             raise ValueError(
                 "With steps_per_execution > 1 the model must be built before fit: call it on a batch first."
             )
+        check_replicas(model)
         self._model, self._optimizer = model, optimizer
         self._thread = threading.get_ident()
         self._statistics: dict[str, Statistic] = {}
@@ -219,16 +230,10 @@ class StepInstrumentation:
                 which is cut short.
 
         Raises:
-            ValueError: another check, another callback of the same fit that has set a guard, or a `tf.distribute`
-                strategy of several replicas.
+            ValueError: another check, or another callback of the same fit that has set a guard.
         """
         if not check or not set(check) <= set(CHECKS):
             raise ValueError(f"check must be one or more of {', '.join(CHECKS)}; got {check!r}.")
-        replicas = getattr(getattr(self._model, "distribute_strategy", None), "num_replicas_in_sync", 1)
-        if replicas > 1:
-            raise ValueError(
-                f"A step cannot be guarded under a tf.distribute strategy of several replicas; got {replicas}."
-            )
         if self._guard is not None:
             raise ValueError("Two callbacks guard the steps of one fit; keep one of them.")
         variables = [*self._model.trainable_variables, *self._model.non_trainable_variables]
@@ -239,7 +244,7 @@ class StepInstrumentation:
     def batch(self, step: int) -> tuple[Any, Any, Any] | None:
         """Returns inputs, labels and sample weights of a step, None unless a guard has kept them."""
         kept = self._kept(step)
-        return None if kept is None else keras.utils.unpack_x_y_sample_weight(kept[0])
+        return None if kept is None else keras.utils.unpack_x_y_sample_weight(whole_batch(self._model, kept[0]))
 
     def replay(self, step: int) -> NonFinite | None:
         """Returns what `locate_nonfinite` finds on the batch of a step, None if it is no longer kept.
@@ -360,7 +365,7 @@ class StepInstrumentation:
         for owner, methods in (
             (model, program.model_methods),
             (self._optimizer, program.optimizer_methods),
-            (updated_by(self._optimizer), program.rate_methods),
+            (updated_by(self._optimizer), program.inner_methods),
         ):
             for name, method in methods.items():
                 self._replace(owner, name, method)
@@ -383,6 +388,8 @@ class StepInstrumentation:
         if len(self._batches) == 1:
             size = sum(_bytes(each) for each in keras.tree.flatten(batch))
             kept = max(2, min(_KEPT_BATCHES, _KEPT_BYTES // max(1, size)))
+            if replicas_of(self._model) > 1:  # All must stop at the same step, and their shares may differ in size.
+                kept = _KEPT_SHARES
             self._batches = collections.deque(self._batches, max(kept, 2 * self._model.steps_per_execution))
 
     def _look_for_a_stop(self, model: Any) -> None:

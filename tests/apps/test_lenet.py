@@ -41,13 +41,15 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    result = lenet(*QUICK, "--run-directory", folder)
+    cwd = tmp_path_factory.mktemp("finished")
+    result = lenet(*QUICK, cwd=cwd)
     assert result.returncode == 0, result.stderr
-    return folder, result
+    (model,) = (cwd / "runs").glob("lenet-*/model.keras")
+    assert f"see {model.parent}" in result.stdout
+    return model.parent, result
 
 
-def test_leaves_a_whole_run_directory(finished):
+def test_leaves_a_whole_run_directory_of_its_own_choice(finished):
     folder, _ = finished
     assert sorted(entry.name for entry in folder.iterdir()) == FILES
 
@@ -92,12 +94,6 @@ def test_pictures_are_pictures(finished):
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_the_same_command_gives_the_same_losses(finished, tmp_path):
-    folder, _ = finished
-    assert lenet(*QUICK, "--run-directory", tmp_path / "again").returncode == 0
-    assert losses(tmp_path / "again") == losses(folder)
-
-
 def test_a_run_that_is_over_is_reported_again_and_one_of_other_options_is_refused(finished):
     folder, _ = finished
     before = json.loads((folder / "metrics.json").read_text())
@@ -111,13 +107,13 @@ def test_a_run_that_is_over_is_reported_again_and_one_of_other_options_is_refuse
     assert "Traceback" not in result.stderr
 
 
-def test_a_run_that_is_killed_goes_on(finished, tmp_path):
+def test_the_same_command_gives_the_same_losses_also_where_the_run_is_killed(finished, tmp_path):
     folder, _ = finished
     command = [sys.executable, str(ROOT / "apps" / "lenet.py"), *QUICK, "--run-directory", str(tmp_path / "run")]
     command += ["--checkpoint-steps", "3"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "run" / "checkpoints"
-    while process.poll() is None and not [*checkpoints.glob("*3.json"), *checkpoints.glob("*6.json")]:
+    while process.poll() is None and not [*checkpoints.glob("checkpoint-*3.json"), *checkpoints.glob("checkpoint-*6.json")]:
         time.sleep(0.001)
     process.kill()
     process.wait()
@@ -134,12 +130,6 @@ def test_overwrites_with_the_1998_variant_in_half_precision(tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads((folder / "config.json").read_text())["parameters"] == 60_000
     assert np.isfinite(json.loads((folder / "metrics.json").read_text())["test_loss"])
-
-
-def test_without_a_run_directory_a_run_gets_a_new_one(tmp_path):
-    result = lenet("--epochs", "1", "--limit", "20", cwd=tmp_path)
-    (model,) = (tmp_path / "runs").glob("lenet-*/model.keras")
-    assert f"see {model.parent}" in result.stdout
 
 
 def test_predicts_the_class_of_an_image_file(finished, tmp_path):

@@ -1,16 +1,13 @@
 import copy
 import gc
-import os
 import pickle
 import threading
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from arrays import to_numpy
 from fits import BATCH, X, Y, small_model
-from processes import run
 
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
 from kerasblocks.training import global_gradient_norm, step_instrumentation
@@ -222,22 +219,6 @@ def test_many_steps_an_execution_want_a_built_model():
     norms = GradientNormLogger()
     fit(model, norms)
     assert norms.history["step"] == list(range(6))
-
-
-@pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution is JAX's.")
-def test_two_devices_give_what_one_gives(monkeypatch):
-    folder = Path(__file__).parent
-    paths = folder.parents[1], folder.parent / "support"
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
-    found = []
-    for devices in (1, 2):
-        monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
-        distributed, *numbers = run(folder / "fit_on_devices.py", backend="jax").splitlines()[-1].split()
-        assert distributed == str(int(devices > 1))
-        found.append(np.array(numbers, "float64"))
-    assert found[0][0] == 4
-    assert len(found[0]) == 6
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
 def test_a_model_without_an_optimizer_is_refused():
