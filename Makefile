@@ -9,6 +9,7 @@ ARGS ?=
 BACKENDS := tensorflow jax torch
 VENV := .venv
 TEST := .venv-test
+PYTEST = $(TEST)/bin/pytest --numprocesses 2 --dist loadfile
 PIP := -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
@@ -35,8 +36,8 @@ test: $(TEST)/installed
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/mypy
-	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(TEST)/bin/pytest --ignore=tests/parity; done
-	$(TEST)/bin/pytest tests/parity
+	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) --ignore=tests/parity; done
+	$(PYTEST) tests/parity
 
 bench: $(TEST)/installed
 	KERAS_BACKEND=$(BACKEND) $(TEST)/bin/python -m benchmarks $(ARGS)

@@ -125,7 +125,6 @@ def test_output_and_gradients_equal_the_oracle(order, units):
         (lambda: keras.Sequential(convolutions()), (2, 8, 8, 4), (2, 4, 4, 8), layers.Conv2D),
         (lambda: convolutions(4, 1), (2, 8, 8, 4), (2, 8, 8, 4), type(None)),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("known", [True, False])
 def test_shortcuts_are_projected_where_the_shape_changes(make_body, shape, wanted, projection, known):
@@ -360,7 +359,6 @@ def test_a_layer_that_is_called_twice_stays_one_layer(tmp_path):
         (None, {"scale": float("nan")}, "scale must be a finite number; got nan"),
         (None, {"drop_path": 1.0}, "drop_path must lie in 0 <= drop_path < 1; got 1.0"),
     ],
-    ids=str,
 )
 def test_bad_arguments_are_refused(body, options, message):
     with pytest.raises(ValueError, match=message):

@@ -16,7 +16,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_keeps_the_layer_contract(options, tmp_path):
     check_layer_contract(lambda **kwargs: RMSNorm(**options, **kwargs), random((2, 5, 3)), tmp_path)
 

@@ -9,8 +9,8 @@ from typing import Any
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def run(script: Path, *arguments: Any, backend: str) -> str:
-    """Returns what the script prints; asserts that it ends well."""
+def run(script: Path | str, *arguments: Any, backend: str) -> str:
+    """Returns what the script, or the module after "-m", prints; asserts that it ends well."""
     command = [sys.executable, str(script), *map(str, arguments)]
     environment = os.environ | {"KERAS_BACKEND": backend}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
