@@ -113,7 +113,10 @@ def test_the_same_command_gives_the_same_losses_also_where_the_run_is_killed(fin
     command += ["--checkpoint-steps", "3"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "run" / "checkpoints"
-    while process.poll() is None and not [*checkpoints.glob("checkpoint-*3.json"), *checkpoints.glob("checkpoint-*6.json")]:
+    while process.poll() is None and not [
+        *checkpoints.glob("checkpoint-*3.json"),
+        *checkpoints.glob("checkpoint-*6.json"),
+    ]:
         time.sleep(0.001)
     process.kill()
     process.wait()
