@@ -127,6 +127,11 @@ class ArrayBatches(keras.utils.PyDataset):
         if value:
             raise ValueError(f"ArrayBatches makes its batches in this process; got use_multiprocessing={value!r}.")
 
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """`(x,)`, `(x, y)` or `(x, y, sample_weight)`, all samples in the order in which they were given."""
+        return self._arrays
+
     def __len__(self) -> int:
         whole, rest = divmod(self.num_samples, self.batch_size)
         return whole + (1 if rest and not self.drop_remainder else 0)

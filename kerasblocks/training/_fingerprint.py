@@ -14,7 +14,12 @@ _NUMBERED = re.compile(r"(.+?)(_\d+)?")
 def fingerprint(model: Any, batches: Any, callbacks: Sequence[Any]) -> dict[str, Any]:
     """Returns what decides the course of a fit, as far as it can be told, ready for JSON."""
     return {
-        "model": {"class": type(model).__name__, "config": _config(model), "dtype": str(_plain(model.dtype_policy))},
+        "model": {
+            "class": type(model).__name__,
+            "config": _config(model),
+            "dtype": str(_plain(model.dtype_policy)),
+            **_plain(getattr(model, "fingerprint", {})),
+        },
         "optimizer": _plain(model.optimizer),
         "loss": _plain(model.loss),
         "steps_per_execution": model.steps_per_execution,

@@ -57,6 +57,11 @@ def has_value(tensor: Any) -> bool:
     return True
 
 
+def without_gradients() -> contextlib.AbstractContextManager[Any]:
+    """Within, nothing is kept for a backward pass: nothing is to be done where that is decided later."""
+    return contextlib.nullcontext()
+
+
 def random_state() -> None:
     """Returns the state of random numbers that lies outside of Keras's variables: there is none."""
 

@@ -92,7 +92,12 @@ def is_floating(variable: Any) -> bool:
 def moving_averages(model: Any) -> list[Any]:
     """Returns the floating variables that layers set themselves while they are called, as BatchNormalization does."""
     found = [each for layer in model._flatten_layers() for each in layer._non_trainable_variables if is_floating(each)]
-    return list({id(each): each for each in found}.values())
+    return list({id(each): each for each in found if id(each) not in constants_of(model)}.values())
+
+
+def constants_of(model: Any) -> set[int]:
+    """Returns the identities of those of a model's variables that no training changes, such as a teacher's."""
+    return set(map(id, getattr(model, "constant_variables", ())))
 
 
 def all_finite(tensor: Any) -> bool:

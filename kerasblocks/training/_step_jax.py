@@ -16,6 +16,8 @@ from kerasblocks.training._step_defaults import replicas as replicas
 from kerasblocks.training._step_defaults import scope_of as scope_of
 from kerasblocks.training._step_defaults import set_random_state as set_random_state
 from kerasblocks.training._step_defaults import whole_batch as whole_batch
+from kerasblocks.training._step_defaults import without_gradients as without_gradients
+from kerasblocks.training._step_guard import constants_of
 
 
 def norms(tensors: Sequence[Any]) -> Any:
@@ -107,9 +109,12 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
 
 def _undone(program: Any, verdict: Any, logs: dict[str, Any], old: Any, new: Any) -> tuple[dict[str, Any], list[Any]]:
     """Returns logs and state after the step, or those before it where it is undone."""
+    constants = constants_of(program.model)
     kept = [
         [
-            jnp.where(verdict.stopped if program.is_seed(variable) else verdict.undone, before, after)
+            after
+            if id(variable) in constants
+            else jnp.where(verdict.stopped if program.is_seed(variable) else verdict.undone, before, after)
             for variable, before, after in zip(variables, *values, strict=True)
         ]
         for variables, *values in zip(program.state(), old, new, strict=True)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasblocks._backend_module import backend_module
-from kerasblocks.training._step_guard import Read, StepGuard, Verdict, is_floating
+from kerasblocks.training._step_guard import Read, StepGuard, Verdict, constants_of, is_floating
 
 Statistic = Callable[[Sequence[Any], Sequence[Any]], Any]
 
@@ -160,6 +160,11 @@ class StepProgram:
             self.optimizer.variables,
             model.metrics_variables,
         )
+
+    def changing(self) -> list[Any]:
+        """Returns those of these variables that a step may change."""
+        constants = constants_of(self.model)
+        return [variable for part in self.state() for variable in part if id(variable) not in constants]
 
     def is_seed(self, variable: Any) -> bool:
         """Returns whether the variable is the state of a seed, which no step poisons."""
@@ -337,7 +342,8 @@ class StepProgram:
             self._places = {id(variable): place for place, variable in enumerate(model.trainable_variables)}
             if self._guard is not None and "weights" in self._guard.check:
                 variables = [*model.trainable_variables, *model.non_trainable_variables]
-                checked = (each for each in variables if id(each) not in self._guard.unchecked)
+                left_out = self._guard.unchecked | constants_of(model)
+                checked = (each for each in variables if id(each) not in left_out)
                 self._guarded = [each for each in checked if is_floating(each)]
 
     def _columns(self) -> dict[str, int | None]:

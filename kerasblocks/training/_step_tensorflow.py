@@ -16,6 +16,7 @@ from kerasblocks.training._step_defaults import random_state as random_state
 from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
 from kerasblocks.training._step_defaults import set_random_state as set_random_state
 from kerasblocks.training._step_defaults import train_function as train_function
+from kerasblocks.training._step_defaults import without_gradients as without_gradients
 from kerasblocks.training._step_guard import moving_averages
 
 
@@ -196,7 +197,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
         if program.undoes:
             if program.replicas == 1:
                 _build(program, data)
-            variables = [variable for part in program.state() for variable in part]
+            variables = program.changing()
         before = copies([variable.value for variable in variables])
         carry = program.carry
         samples = tf.shape(keras.tree.flatten(data)[0])[0] if program.replicas > 1 else None
@@ -229,7 +230,7 @@ def _undone(program: Any, verdict: Any, logs: dict[str, Any], variables: list[An
     names = program.metrics_in(logs, metrics)
 
     def undo() -> list[Any]:
-        if len(variables) < sum(map(len, program.state())):  # This step has made the metrics'.
+        if len(variables) < len(program.changing()):  # This step has made the metrics'.
             program.model.reset_metrics()
         for variable, old in zip(variables, before, strict=True):
             seed = program.is_seed(variable)

@@ -192,7 +192,7 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
     def step(data: Any) -> Any:
         if program.undoes:
             if program.before_step is None:
-                program.before_step = _Before([variable for part in program.state() for variable in part])
+                program.before_step = _Before(program.changing())
             program.before_step.take()
         carry = program.carry
         if program.replicas > 1 and program.shares is None:
@@ -238,6 +238,11 @@ def watched(arguments: tuple[Any, ...], steps: int, keep: Callable[[Any], object
     for batch in arguments[0]:
         keep(batch)
     return arguments
+
+
+def without_gradients() -> contextlib.AbstractContextManager[Any]:
+    """Within, nothing is kept for a backward pass."""
+    return torch.no_grad()
 
 
 def random_state() -> list[Any]:

@@ -10,15 +10,17 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from kerasblocks._backend_module import backend_module
 from kerasblocks.training._checkpoint_files import Read
+from kerasblocks.training._step_guard import constants_of
 
 _backend = backend_module("kerasblocks.training._step")
 _STRIDE = 1_000_003  # between the seeds of two processes: far from the small steps by which people choose seeds
 
 
 def variables_of(model: Any) -> dict[str, list[Any]]:
-    """Returns the variables of a model that has been built and compiled, in groups."""
+    """Returns the variables that training may change of a model that has been built and compiled, in groups."""
+    constants = constants_of(model)
     return {
-        "model": list(model.variables),
+        "model": [variable for variable in model.variables if id(variable) not in constants],
         "optimizer": list(model.optimizer.variables),
         "metrics": list(model.metrics_variables),
         "seed": [global_seed_generator().state],
@@ -45,7 +47,7 @@ def own_names(model: Any, arrays: dict[str, np.ndarray]) -> list[str]:
 
 def take_from_first(model: Any, from_first: Callable[[np.ndarray], np.ndarray]) -> None:
     """Gives all processes the numbers of the first one."""
-    for variables in variables_of(model).values():
+    for variables in [getattr(model, "constant_variables", ()), *variables_of(model).values()]:
         for variable in variables:
             variable.assign(from_first(_backend.array_of(variable)))
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerasblocks._backend_module import backend_module
+from kerasblocks.training._calls import calls_replaced
 from kerasblocks.training._step_guard import all_finite, is_floating, not_finite
 
 _LARGEST = 5  # weights that are named
@@ -210,21 +211,8 @@ class _Watch:
     @contextlib.contextmanager
     def on(self, model: keras.Model) -> Iterator[None]:
         """Watches all that the model calls."""
-        replaced: list[tuple[dict[str, Any], str, Any]] = []
-        try:
-            for operation in _operations(model):
-                attributes = operation.__dict__
-                for name in ("call", "quantized_call"):
-                    if hasattr(operation, name):
-                        replaced.append((attributes, name, attributes.get(name)))
-                        attributes[name] = self._watching(operation, getattr(operation, name))
+        with calls_replaced(_operations(model), self._watching):
             yield
-        finally:
-            for attributes, name, before in reversed(replaced):
-                if before is None:
-                    attributes.pop(name)
-                else:
-                    attributes[name] = before
 
     def _watching(self, operation: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)

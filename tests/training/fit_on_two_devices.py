@@ -13,6 +13,7 @@ from arrays import random
 
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
 from kerasblocks.data import ArrayBatches
+from kerasblocks.distillation import Distiller, FeatureDistillation, LogitsDistillation
 from kerasblocks.training import Replicas, Run, current_replicas, data_parallel
 
 ROWS, BATCH, EPOCHS = 77, 16, 4  # The last batch of an epoch has 13 rows, which two devices cannot share evenly.
@@ -53,6 +54,7 @@ def fit(
     optimizer: Any = None,
     reduction: str = "sum_over_batch_size",
     noisy: bool = False,
+    distilled: bool = False,
     epochs: int = EPOCHS,
     batch: int = BATCH,
     signal_at: int | None = None,
@@ -66,6 +68,11 @@ def fit(
     if embedded:
         layers, x = [keras.layers.Embedding(4, 3), keras.layers.Flatten()], np.digitize(x, [-1, 0, 1])
     model = keras.Sequential([keras.Input((5,)), *layers, keras.layers.Dense(1, dtype="float32")])
+    if distilled:
+        teacher = keras.Sequential([keras.Input((5,)), keras.layers.Dense(9, "tanh"), keras.layers.Dense(1)])
+        hint = FeatureDistillation(teacher_layer=teacher.layers[0].name, student_layer=layers[0].name)
+        alpha = keras.optimizers.schedules.CosineDecay(0.9, 20)
+        model = Distiller(student=model, teacher=teacher, alpha=alpha, losses=[LogitsDistillation(), hint])
     metrics = ["accuracy", keras.metrics.AUC(from_logits=True, name="auc")]
     loss = keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
     optimizer = keras.optimizers.AdamW(0.05, global_clipnorm=0.2, **options) if optimizer is None else optimizer
@@ -103,6 +110,7 @@ def fits(folder: Path, replicas: Replicas) -> dict[str, Any]:
     """Returns what the fits of all cases have seen."""
     found = {
         "plain": fit(folder / "plain"),
+        "distilled": fit(folder / "distilled", distilled=True),
         "accumulated": fit(folder / "accumulated", gradient_accumulation_steps=2, epochs=2),
     }
     keras.config.set_dtype_policy("mixed_float16")

@@ -35,9 +35,10 @@ def test_devices_and_processes_are_told(found):
         assert each["replicas"] == {"count": 2, "process": process, "processes": PROCESSES}
 
 
-def test_two_devices_give_what_one_gives(found):
+@pytest.mark.parametrize("case", ["plain", "distilled"])
+def test_two_devices_give_what_one_gives(found, case):
     (first, *_), _ = found
-    together, alone = first["together"]["plain"], first["alone"]["plain"]
+    together, alone = first["together"][case], first["alone"][case]
     assert together["steps"] == alone["steps"] == len(alone["norms"]) == 20
     close(together["losses"], alone["losses"], 1e-5)
     close(together["norms"], alone["norms"], 1e-4)
