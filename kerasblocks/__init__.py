@@ -4,7 +4,18 @@ Importing it imports Keras and the one backend that Keras uses, and registers th
 saved models load without `custom_objects`.
 """
 
-from kerasblocks import callbacks, data, diagnostics, layers, models, ops, schedules, training
+from kerasblocks import callbacks, data, diagnostics, distillation, layers, models, ops, schedules, training
 from kerasblocks._version import __version__
 
-__all__ = ["__version__", "callbacks", "data", "diagnostics", "layers", "models", "ops", "schedules", "training"]
+__all__ = [
+    "__version__",
+    "callbacks",
+    "data",
+    "diagnostics",
+    "distillation",
+    "layers",
+    "models",
+    "ops",
+    "schedules",
+    "training",
+]
