@@ -17,18 +17,19 @@ import math
 import sys
 import zipfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from _launch import Backend, choose_backend, user_errors
+from _launch import choose_backend, user_errors
 
 with user_errors():
     import tyro
+    from _options import RunOptions
 
 IMAGE_SIZE = 32  # the input of LeNet-5
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(RunOptions):
     """Train LeNet-5, or classify an image with a trained one."""
 
     data: str = "digits"
@@ -47,42 +48,20 @@ class Config:
     """AdamW's weight decay, times the learning rate; not applied to biases and scales."""
     label_smoothing: float = 0.1
     """Share of every label that is spread over all classes during training."""
-    seed: int = 0
-    """Seed of starting weights and data order, which are the same on every backend."""
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Keras's dtype policy."""
-    devices: int | None = None
-    """Devices that share every batch; by default all there are. On PyTorch, as many processes as torchrun starts."""
-    backend: Backend | None = None
-    """Keras's backend; by default KERAS_BACKEND, else the first one installed."""
-    run_directory: Annotated[Path | None, tyro.conf.arg(aliases=["--run-dir"])] = None
-    """Where the run's files go, and a run that has begun there goes on; by default a new folder
-    runs/lenet-DATE-TIME. With --predict, the run to use."""
-    checkpoint_steps: int = 200
-    """A checkpoint after so many steps, beside one after each epoch."""
-    overwrite: bool = False
-    """Replace an earlier run in the run directory."""
-    limit: int | None = None
-    """At most this many images of each split, for quick runs."""
     predict: Path | None = None
-    """Classify this image file with the trained model of the run directory (by default the newest run)."""
+    """Classify this image file with the trained model of the run directory, by default the newest runs/lenet-*."""
     invert: bool = False
     """With --predict: swap black and white first, for dark strokes on light paper."""
 
     def __post_init__(self) -> None:
         """Refuses values that no run can use, and options that would go unused."""
-        for name in ("epochs", "batch_size", "peak_learning_rate", "checkpoint_steps", "limit", "devices"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive and finite; got {value}.")
+        self.check_positive("epochs", "batch_size", "peak_learning_rate")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup must lie in 0..1, a part of all steps; got {self.warmup}.")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must lie in 0..infinity; got {self.weight_decay}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in 0..1, below 1; got {self.label_smoothing}.")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..{2**32 - 1}; got {self.seed}.")
         of_training = {"data", "variant", "epochs", "batch_size", "peak_learning_rate", "warmup", "weight_decay"}
         of_training |= {"label_smoothing", "seed", "precision", "overwrite", "limit", "checkpoint_steps", "devices"}
         for field in dataclasses.fields(self):
@@ -141,9 +120,8 @@ def train_together(config: Config, is_first: bool) -> None:
     )
 
     # Fit: warmup, then cosine to 0. What was interrupted goes on.
-    place = {"backend", "devices", "run_directory", "overwrite", "checkpoint_steps"}
     facts = {
-        "options": {name: value for name, value in vars(config).items() if name not in place},
+        "options": config.deciding(),
         "data": {
             "source": data.source,
             "fingerprint": data.fingerprint,
