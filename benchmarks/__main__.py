@@ -9,7 +9,16 @@ import tyro
 if "KERAS_BACKEND" not in os.environ:
     sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
 
-from benchmarks import checkpoint_overhead, depth, fit_overhead, kill_and_resume, layers, lenet_accuracy, precision
+from benchmarks import (
+    checkpoint_overhead,
+    depth,
+    distillation,
+    fit_overhead,
+    kill_and_resume,
+    layers,
+    lenet_accuracy,
+    precision,
+)
 from benchmarks._results import as_markdown
 
 
@@ -28,6 +37,9 @@ if __name__ == "__main__":  # Not in the processes that a benchmark starts.
             "checkpoint-overhead": checkpoint_overhead.main,
             "kill-and-resume": kill_and_resume.main,
             "precision": precision.main,
+            "distillation-steps": distillation.steps,
+            "distillation-memory": distillation.memory,
+            "distillation-labels": distillation.labels,
             "table": table,
         },
         description=__doc__,

@@ -4,13 +4,13 @@ Each case trains models that are alike on the same batches, in fits of one epoch
 callbacks, with another, without, and without again; the first fits, which compile, are not timed.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from benchmarks._fits import FIRST, seconds_of_a_step, take_turns
 from benchmarks._paired import ratios
 from benchmarks._results import append_row
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
@@ -19,7 +19,6 @@ from kerasblocks.training import environment
 
 Case = Literal["lenet5", "transformer"]
 _STEPS: dict[Case, int] = {"lenet5": 102, "transformer": 62}
-_FIRST = 2  # steps of an epoch before the clock runs
 _BATCH: dict[Case, int] = {"lenet5": 128, "transformer": 12}
 _WIDTH, _LENGTH, _TOKENS = 128, 64, 65
 
@@ -47,36 +46,16 @@ def _compare(case: Case, blocks: int) -> dict[str, dict[str, float]]:
         "TerminateOnNaN": _fit(case, [TerminateOnNaN()]),
         "keras.callbacks.TerminateOnNaN": _fit(case, [keras.callbacks.TerminateOnNaN()]),
     }
-    times: dict[str, list[float]] = {name: [] for name in fits}
-    names = list(fits)
-    for number in range(-1, blocks):
-        first = number % len(names)
-        order = [*names[first:], *names[:first]]
-        for name in order if number % 2 else reversed(order):
-            seconds = fits[name]()
-            if number >= 0:  # The first fits compile.
-                times[name].append(seconds)
+    times = take_turns(fits, blocks)
     plain = {"other": times.pop("none"), "again": times.pop("none again")}
-    steps = _STEPS[case] - _FIRST
+    steps = _STEPS[case] - FIRST
     return {name: {**ratios({"ours": ours, **plain}), "steps_a_block": steps} for name, ours in times.items()}
 
 
 def _fit(case: Case, callbacks: list[Any]) -> Callable[[], float]:
     """Returns a function that fits for an epoch and returns the seconds of a step."""
     model, x, y = _task(case)
-
-    def seconds() -> float:
-        marks: list[float] = []
-        # From the first steps' end on: what a fit does once, and tracing, is not a step's. To the epoch's end, where
-        # the device has done them all.
-        clock = keras.callbacks.LambdaCallback(
-            on_train_batch_begin=lambda batch, logs: marks.append(time.perf_counter()) if batch == _FIRST else None,
-            on_epoch_end=lambda epoch, logs: marks.append(time.perf_counter()),
-        )
-        model.fit(x, y, batch_size=_BATCH[case], shuffle=False, verbose=0, callbacks=[*callbacks, clock])
-        return (marks[1] - marks[0]) / (_STEPS[case] - _FIRST)
-
-    return seconds
+    return seconds_of_a_step(model, callbacks, _STEPS[case], x, y, batch_size=_BATCH[case], shuffle=False)
 
 
 def _task(case: Case) -> tuple[keras.Model, np.ndarray, np.ndarray]:

@@ -24,11 +24,12 @@ def test_make_knows_the_target(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_the_app_knows_every_option():
-    named = {word for line in COMMANDS if "apps/lenet.py" in line for word in line.split() if word.startswith("--")}
-    script = ROOT / "apps" / "lenet.py"
+@pytest.mark.parametrize(("app", "one"), [("lenet.py", "--predict"), ("distill.py", "--labelled")])
+def test_the_app_knows_every_option(app, one):
+    named = {word for line in COMMANDS if f"apps/{app}" in line for word in line.split() if word.startswith("--")}
+    script = ROOT / "apps" / app
     help_text = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "--predict" in named
+    assert one in named
     assert {option for option in named if option not in help_text} == set()
 
 
