@@ -42,4 +42,5 @@ class RunOptions:
     def deciding(self) -> dict[str, Any]:
         """Returns the options that decide what comes out, by which a run is known again."""
         place = {"backend", "devices", "run_directory", "overwrite", "checkpoint_steps"}
-        return {name: value for name, value in vars(self).items() if name not in place}
+        found = {name: value for name, value in vars(self).items() if name not in place}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}

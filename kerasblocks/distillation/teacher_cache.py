@@ -56,7 +56,7 @@ class TeacherCache:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         file = self.path / "cache.json"
         if not file.is_file():
             raise FileNotFoundError(f"{self.path}: there is no cache of a teacher; TeacherCache.write makes one.")
@@ -110,7 +110,7 @@ class TeacherCache:
             ValueError: another cache in the folder; outputs that are not finite, or too large for the dtype.
             FileExistsError: the folder is there and is no cache.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()
         check_choice("dtype", dtype, _DTYPES)
         _check_batches(batches)
         _build(teacher, batches, teacher_inputs)
