@@ -24,7 +24,7 @@ def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
         ValueError: there are weights or a mask, and the loss is one number for the whole batch.
     """
     ops = keras.ops
-    if not values.shape:
+    if len(values.shape) == 0:
         if sample_weight is not None or mask is not None:
             raise ValueError(
                 "A loss that is one number for the whole batch takes no sample weights and no masks: return one for "

@@ -152,6 +152,7 @@ class Distiller(keras.Model):
         inputs = inputs_of(student)
         if inputs is not None and all(inputs_of(each) is not None for each in teachers):
             self._meet(inputs)
+            self.built = True
 
     # Which variables there are
 
@@ -493,7 +494,7 @@ def _named_outputs(model: Any, outputs: Any) -> list[tuple[Any, int | None]]:
     names: Any = sorted(outputs) if isinstance(outputs, dict) else getattr(model, "output_names", None)
     if not names or len(names) != len(flat):
         names = range(len(flat))
-    return [(name, each.shape[-1] if each.shape else None) for name, each in zip(names, flat, strict=True)]
+    return [(name, each.shape[-1] if len(each.shape) else None) for name, each in zip(names, flat, strict=True)]
 
 
 def _of_outputs(sample_weight: Any, count: int) -> list[Any]:

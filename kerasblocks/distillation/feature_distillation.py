@@ -94,6 +94,11 @@ class FeatureDistillation(DistillationLoss):
         if self.axis != -1:
             student, teacher = (ops.moveaxis(each, self.axis, -1) for each in (student, teacher))
         if self._projection is not None:
+            if student.shape[-1] != self._projection.kernel.shape[0]:
+                raise ValueError(
+                    f"The projection was made for a width of {self._projection.kernel.shape[0]}, the student's "
+                    f"features have {student.shape[-1]}: give each Distiller losses of its own."
+                )
             student = ops.matmul(student, self._projection.kernel) + self._projection.bias
         check_same_shape(type(self).__name__, student, teacher)
         return self._values(teacher, student)

@@ -270,6 +270,16 @@ def test_losses_are_weighted_and_added():
     np.testing.assert_allclose(logs["distillation_loss"], expected, rtol=1e-5)
 
 
+def test_a_loss_of_the_whole_batch_takes_no_weights():
+    def whole(teacher, student):
+        return keras.ops.mean(keras.ops.square(teacher - student))
+
+    logs = one_step(distiller(losses=whole))
+    assert np.isfinite(logs["distillation_loss"])
+    with pytest.raises(ValueError, match="A loss that is one number for the whole batch takes no sample weights"):
+        one_step(distiller(losses=whole), sample_weight=np.ones(48))
+
+
 @keras.saving.register_keras_serializable("tests")
 def cooling(step):
     return 4.0 - keras.ops.cast(step, "float32")
@@ -387,6 +397,14 @@ def test_saved_and_loaded(tmp_path):
     alone = keras.saving.load_model(tmp_path / "student.keras")
     assert alone.count_params() == model.student.count_params()
     np.testing.assert_array_equal(to_numpy(alone(X)), to_numpy(model(X)))
+
+
+def test_models_that_tell_their_inputs_make_a_distiller_that_is_built(tmp_path):
+    model = distiller()
+    assert model.count_params() == model.student.count_params() + model.teacher.count_params() + 1
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(to_numpy(loaded(X)), to_numpy(model(X)))
 
 
 @pytest.mark.parametrize("what", ["teacher", "alpha"])

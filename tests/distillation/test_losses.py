@@ -72,6 +72,15 @@ def test_features_that_do_not_fit_are_refused(shapes, options, message):
         FeatureDistillation(**LAYERS, **options)(*(np.zeros(shape, "float32") for shape in shapes))
 
 
+def test_a_projection_serves_one_width():
+    loss = FeatureDistillation(**LAYERS)
+    loss(random((4, 5)), random((4, 7)))
+    with pytest.raises(
+        ValueError, match="was made for a width of 5, the student's features have 6: give each Distiller"
+    ):
+        loss(random((4, 6)), random((4, 7)))
+
+
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
 def test_attention_maps(power):
     student, teacher = random((4, 3, 2, 5)), random((4, 3, 2, 9), seed=1)
