@@ -35,11 +35,14 @@ class Teaching:
             )
         self._names = list(layers)
         self._watch: LayerOutputs | None = None
-        self._hash: str | None = None
+        self._hash = teacher.teacher if isinstance(teacher, TeacherCache) else None
 
     def fingerprint(self) -> str:
-        """Returns a hash that tells teachers apart."""
-        return self.teacher.teacher if isinstance(self.teacher, TeacherCache) else teacher_hash(self.teacher)
+        """Returns a hash that tells teachers apart, as it is now; not while a step is traced."""
+        if not isinstance(self.teacher, TeacherCache):
+            self._hash = teacher_hash(self.teacher)
+        assert self._hash is not None  # noqa: S101 - a cache has one
+        return self._hash
 
     def run(self, x: Any, stored: Any, shown: str | None) -> tuple[Any, dict[str, Any]]:
         """Returns the teacher's outputs and those of its layers, constants, for the inputs of a batch.
@@ -50,7 +53,16 @@ class Teaching:
             ValueError: they are another teacher's, or there are none where they are all that there is.
         """
         if stored is not None:
-            self._check(shown)
+            if self._hash is None:  # The weights cannot be read while a step is traced.
+                raise ValueError(
+                    "The batches carry stored outputs, and whether these are the teacher's could not be seen before: "
+                    "give the TeacherCache as teacher."
+                )
+            if shown is None or not is_of(self._hash, shown):
+                raise ValueError(
+                    "The batches carry the outputs of another teacher than the Distiller's (or of the same before its "
+                    "weights changed): write a cache of this one, or give the cache as teacher."
+                )
             return stored, {}
         if isinstance(self.teacher, TeacherCache):
             raise ValueError(
@@ -81,15 +93,6 @@ class Teaching:
             return self.teacher(x if self._inputs is None else self._inputs(x), training=False)
 
         return output_specs(call, x, lambda: self.watch)
-
-    def _check(self, shown: str | None) -> None:
-        if self._hash is None:
-            self._hash = self.fingerprint()
-        if shown is not None and not is_of(self._hash, shown):
-            raise ValueError(
-                "The batches carry the outputs of another teacher than the Distiller's (or of the same before its "
-                "weights changed): write a cache of this one, or give the cache as teacher."
-            )
 
 
 def output_specs(call: Callable[[Any], Any], x: Any, watch: Callable[[], LayerOutputs]) -> tuple[Any, dict[str, Any]]:

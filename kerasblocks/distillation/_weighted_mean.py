@@ -48,10 +48,3 @@ def _fitted(weight: Any, values: Any) -> Any:
     if extra > 0:
         return keras.ops.mean(weight, axis=tuple(range(len(values.shape), len(weight.shape))))
     return keras.ops.reshape(weight, (*keras.ops.shape(weight), *(1,) * -extra))
-
-
-def own_copy(sample_weight: Any) -> Any:
-    """Returns weights that Keras may change: on PyTorch it multiplies masks into those that it is given."""
-    if sample_weight is None or keras.backend.backend() != "torch":
-        return sample_weight
-    return keras.tree.map_structure(lambda each: None if each is None else keras.ops.copy(each), sample_weight)

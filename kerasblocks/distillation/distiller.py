@@ -15,7 +15,7 @@ from kerasblocks.distillation._first_batch import first_batch
 from kerasblocks.distillation._layers import layer_named
 from kerasblocks.distillation._schedules import as_config, as_schedule, deserialized, serialized, value_at
 from kerasblocks.distillation._teacher import Teaching, as_teacher, check_apart, check_inputs, inputs_of, output_specs
-from kerasblocks.distillation._weighted_mean import own_copy, weighted_mean
+from kerasblocks.distillation._weighted_mean import weighted_mean
 from kerasblocks.distillation.distillation_loss import DistillationLoss
 from kerasblocks.distillation.logits_distillation import LogitsDistillation
 from kerasblocks.distillation.output_distillation import OutputDistillation
@@ -292,7 +292,7 @@ class Distiller(keras.Model):
     def _student_loss(self, y: Any, y_pred: Any, sample_weight: Any) -> Any:
         if self._compile_loss is None or y is None:
             return keras.ops.zeros(())
-        return self._compile_loss(y, y_pred, own_copy(sample_weight))
+        return self._compile_loss(y, y_pred, sample_weight)
 
     def _regularization(self) -> Any:
         added = [self._aggregate_additional_loss(each) for each in self.losses]
@@ -404,18 +404,24 @@ class Distiller(keras.Model):
         return heads
 
     def _look_at(self, x: Any) -> Any:
-        """Looks at what the models make of the first batch, where their layers do not tell; returns the data."""
-        if self._numbers_known or not self.compiled:
+        """Looks at the first batch for what cannot be seen while a step is traced; returns the data."""
+        of_dataset = isinstance(x, keras.utils.PyDataset | dict)  # the only ones that may carry stored outputs
+        if not self.compiled or (self._numbers_known and not of_dataset):
             return x
         batch, x = first_batch(x)
         if batch is not None:
-            self._check_numbers(batch)
-            self._numbers_known = True
+            inputs, stored, _ = split_inputs(batch)
+            if stored is not None:
+                self._teaching.fingerprint()
+            if not self._numbers_known:
+                self._check_numbers(inputs, stored)
+                self._numbers_known = True
         return x
 
-    def _check_numbers(self, batch: Any) -> None:
-        batch, stored, _ = split_inputs(batch)
-        said = self._teaching.run(batch, stored, None)[0] if stored is not None or self._teaching.is_model else None
+    def _check_numbers(self, batch: Any, stored: Any) -> None:
+        said = stored
+        if stored is None and self._teaching.is_model:
+            said, _ = self._teaching.run(batch, None, None)
         outputs = self.student(batch, training=False)
         if not self._met:
             self._meet(batch)

@@ -105,6 +105,14 @@ def test_the_teacher_never_changes():
     assert not any(id(each) in of_teacher for each in model.trainable_variables)
 
 
+def test_the_teacher_runs_in_inference_mode():
+    between = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    student, teacher = net(), net(16, seed=1, between=between)
+    said = [to_numpy(model(X, training=False)) for model in (teacher, student)]
+    logs = one_step(distiller(student, teacher))
+    np.testing.assert_allclose(logs["distillation_loss"], divergence(*said, 2.0).mean(), rtol=1e-5)
+
+
 class Noisy(keras.layers.Layer):
     """Draws numbers whether it is trained or not."""
 
@@ -459,10 +467,16 @@ def test_a_run_goes_on_with_the_same_bits(tmp_path, where):
     armed = False
     resumed = train(tmp_path / "cut")
     keras.tree.map_structure(np.testing.assert_array_equal, weights(resumed), weights(whole))
-    other = distiller(teacher=net(16, seed=2), optimizer="adam", metrics=["accuracy"])
-    other.alpha = whole.alpha
-    with pytest.raises(ValueError, match="holds a run of something else"):
-        Run(tmp_path / "cut", every_steps=1).fit(other, ArrayBatches(X, Y, batch_size=16, seed=3), epochs=3, verbose=0)
+
+
+def test_a_run_is_one_of_its_teacher(tmp_path):
+    def train(teacher):
+        Run(tmp_path).fit(distiller(teacher=teacher), ArrayBatches(X, Y, batch_size=16), epochs=1, verbose=0)
+
+    train(net(16, seed=1))
+    train(net(16, seed=1))
+    with pytest.raises(ValueError, match=r"holds a run of something else: model\.teacher: .* there, .* here"):
+        train(net(16, seed=2))
 
 
 def test_checkpoints_are_without_the_teacher(tmp_path):
