@@ -53,6 +53,8 @@ class Config(RunOptions):
     """Images in a step."""
     peak_learning_rate: float = 0.005
     """AdamW's learning rate at the end of the warmup, 5 % of all steps; then it falls to 0 along a cosine."""
+    student_learning_rate: float | None = None
+    """That of the students, plain and distilled; by default the same."""
     alpha: float = 0.1
     """Weight of the labels in the distilled student's loss; the rest is the teacher's."""
     temperature: float = 4.0
@@ -62,7 +64,8 @@ class Config(RunOptions):
 
     def __post_init__(self) -> None:
         """Refuses values that no run can use."""
-        self.check_positive("epochs", "teacher_epochs", "batch_size", "peak_learning_rate", "temperature", "seeds")
+        rates = "peak_learning_rate", "student_learning_rate"
+        self.check_positive("epochs", "teacher_epochs", "batch_size", *rates, "temperature", "seeds")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie in 0..1; got {self.alpha}.")
         if self.labelled < 0:
@@ -130,10 +133,10 @@ def compare(config: Config, is_first: bool) -> None:
 
     facts = {"options": config.deciding(), "data": {"source": data.source, "fingerprint": data.fingerprint}}
 
-    def train(name: str, model: Any, batches: ArrayBatches, epochs: int) -> float:
+    def train(name: str, model: Any, batches: ArrayBatches, epochs: int, rate: float | None = None) -> float:
         """Trains a model, or goes on with it, and returns the seconds."""
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_LABEL)
-        model.compile(keras.optimizers.AdamW(config.peak_learning_rate, weight_decay=0.05), loss)
+        model.compile(keras.optimizers.AdamW(rate or config.peak_learning_rate, weight_decay=0.05), loss)
         run = Run(path / name, every_steps=config.checkpoint_steps, config=facts)
         guard = TerminateOnNaN(report_path=path / name / "nonfinite.json")
         run.fit(model, batches, epochs=epochs, callbacks=[WarmupCosine(warmup=0.05), guard], verbose=0)
@@ -160,18 +163,18 @@ def compare(config: Config, is_first: bool) -> None:
         taught_batches = cache.join(ArrayBatches(data.x_train, labels, **options))
 
         # The students, in pairs from the same weights, with as many steps.
-        steps = config.epochs * len(all_batches)
+        steps, rate = config.epochs * len(all_batches), config.student_learning_rate
         students: dict[str, list[Any]] = {"plain": [], "distilled": []}
         for seed in range(config.seed, config.seed + config.seeds):
             for name, found in students.items():
                 found.append(student_of(seed))
                 if name == "plain":
-                    train(f"plain-{seed}", found[-1], labelled_batches, -(-steps // len(labelled_batches)))
+                    train(f"plain-{seed}", found[-1], labelled_batches, -(-steps // len(labelled_batches)), rate)
                 else:
                     taught = Distiller(
                         student=found[-1], teacher=cache, alpha=config.alpha, temperature=config.temperature
                     )
-                    train(f"distilled-{seed}", taught, taught_batches, config.epochs)
+                    train(f"distilled-{seed}", taught, taught_batches, config.epochs, rate)
     if not is_first:
         return
 

@@ -1,24 +1,19 @@
 """Weights, masks and the mean of a loss that gives a number for each sample, as Keras's own losses take them."""
 
+import math
 from typing import Any
 
 import keras
+from keras.src.losses.loss import scale_loss_for_distribution
 
-
-class _Mean(keras.losses.Loss):
-    """The mean of numbers, weighted; under a TensorFlow strategy the replica's share of it."""
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return y_pred
-
-
-_mean = _Mean(name="mean_loss")
+from kerasblocks.ops._floating import cast_to
 
 
 def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
     """Returns Σ wᵢ·mᵢ·vᵢ over the number of values that the mask leaves, with v of shape `(batch, ...)`.
 
     Weights and mask have leading axes of the values, or more axes than they have, over which their mean is taken.
+    The mean is in `floatx`; under a TensorFlow strategy it is the replica's share of it.
 
     Raises:
         ValueError: there are weights or a mask, and the loss is one number for the whole batch.
@@ -31,13 +26,18 @@ def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
                 "each sample."
             )
         return values
+    values = cast_to(values, keras.config.floatx())
     if mask is not None:
         mask = _fitted(ops.cast(mask, values.dtype), values)
-        mask = mask / ops.maximum(ops.mean(mask), keras.config.epsilon())
-    weight = None if sample_weight is None else _fitted(ops.cast(sample_weight, values.dtype), values)
-    if mask is not None:
-        weight = mask if weight is None else weight * mask
-    return _mean(values, values, sample_weight=weight)
+        values = values * (mask / ops.maximum(ops.mean(mask), keras.config.epsilon()))
+    if sample_weight is not None:
+        values = values * _fitted(ops.cast(sample_weight, values.dtype), values)
+    count = math.prod(ops.shape(values))
+    if isinstance(count, int) and count > 0:
+        mean = ops.sum(values) / count
+    else:  # A replica may be given no samples.
+        mean = ops.divide_no_nan(ops.sum(values), ops.cast(count, values.dtype))
+    return scale_loss_for_distribution(mean)
 
 
 def _fitted(weight: Any, values: Any) -> Any:

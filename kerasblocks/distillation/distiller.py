@@ -21,6 +21,7 @@ from kerasblocks.distillation.logits_distillation import LogitsDistillation
 from kerasblocks.distillation.output_distillation import OutputDistillation
 from kerasblocks.distillation.teacher_cache import TeacherCache, split_inputs
 from kerasblocks.distillation.teacher_ensemble import TeacherEnsemble
+from kerasblocks.ops._floating import cast_to
 from kerasblocks.ops.distillation_loss import check_shapes
 from kerasblocks.training._calls import LayerOutputs
 
@@ -143,8 +144,8 @@ class Distiller(keras.Model):
         self._evaluating = False
         self._numbers_known = all(told)  # whether there is no need to look at a batch for logits and probabilities
         self._compiled_loss: Any = None
-        self._student_tracker = keras.metrics.Mean(name="student_loss")
-        self._distillation_tracker = keras.metrics.Mean(name="distillation_loss")
+        self._student_tracker = _MeanOfBatches(name="student_loss")
+        self._distillation_tracker = _MeanOfBatches(name="distillation_loss")
         self._scheduled = callable(alpha) or any(callable(getattr(each, "temperature", None)) for each in found)
         self._step = self.add_weight(
             name="step", shape=(), initializer="zeros", dtype="int32", trainable=False, aggregation="only_first_replica"
@@ -270,7 +271,7 @@ class Distiller(keras.Model):
         step: Any = self._step.value if self._scheduled else None
         distillation = self._distillation_loss(x, y_pred, layers, sample_weight, step)
         count = keras.ops.shape(keras.tree.flatten(x)[0])[0]
-        self._distillation_tracker.update_state(unscale_loss_for_distribution(distillation), sample_weight=count)
+        self._distillation_tracker.update_state(distillation, count)
         alpha = value_at(self.alpha, step)
         if self._uses_labels:
             if y is None:
@@ -278,7 +279,7 @@ class Distiller(keras.Model):
                     f"There are no labels, and alpha is {self.alpha!r}: give y, or alpha=0 to learn without."
                 )
             student = self._student_loss(y, y_pred, sample_weight)
-            self._student_tracker.update_state(unscale_loss_for_distribution(student), sample_weight=count)
+            self._student_tracker.update_state(student, count)
             if callable(self.alpha):
                 total = alpha * student + (1 - alpha) * distillation
             else:  # What counts for nothing must not count by being infinite.
@@ -473,6 +474,16 @@ class Distiller(keras.Model):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.built = bool(config["built"])
+
+
+class _MeanOfBatches(keras.metrics.Mean):
+    """The mean of the batches' losses, weighted by their sizes; Keras's own does more than these need."""
+
+    def update_state(self, loss: Any, count: Any) -> None:
+        loss = cast_to(unscale_loss_for_distribution(loss), self.dtype)
+        count = keras.ops.cast(count, self.dtype)
+        self.total.assign_add(loss * count)
+        self.count.assign_add(count)
 
 
 def _share(alpha: Any) -> float:

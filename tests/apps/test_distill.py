@@ -84,11 +84,18 @@ def test_goes_on_and_refuses_other_options(finished):
     assert "Traceback" not in result.stderr
 
 
-def test_a_teacher_is_loaded(finished, tmp_path):
+def last_rate(folder):
+    with (folder / "history.csv").open() as file:
+        return float(list(csv.DictReader(file))[-1]["learning_rate"])
+
+
+def test_a_teacher_is_loaded_and_the_students_have_a_rate_of_their_own(finished, tmp_path):
     folder, _ = finished
     options = ("--teacher", folder / "teacher.keras", "--seeds", "1", "--run-directory", tmp_path / "run")
-    result = distill(*QUICK, *options)
+    result = distill(*QUICK, *options, "--student-learning-rate", "0.01")
     assert result.returncode == 0, result.stderr
+    for name in ("plain-0", "distilled-0"):  # twice the rate that they have by default
+        assert last_rate(tmp_path / "run" / name) == pytest.approx(2 * last_rate(folder / name), rel=1e-5)
     assert not (tmp_path / "run" / "teacher").exists()
     loaded = keras.saving.load_model(tmp_path / "run" / "student.keras")
     assert loaded.count_params() < 10_000
@@ -99,11 +106,12 @@ def test_a_teacher_is_loaded(finished, tmp_path):
     [
         (("--alpha", "2"), "alpha must lie in 0..1; got 2.0"),
         (("--temperature", "0"), "temperature must be positive and finite"),
+        (("--student-learning-rate", "0"), "student_learning_rate must be positive and finite"),
         (("--labelled", "-1"), "labelled must be 0 (all) or more"),
         (("--labelled", "500", "--limit", "200"), "labelled must be 200 at most"),
         (("--data", "nowhere"), "nowhere"),
     ],
-    ids=["alpha", "temperature", "labelled", "too many", "data"],
+    ids=["alpha", "temperature", "rate", "labelled", "too many", "data"],
 )
 def test_bad_options_end_in_one_line(options, message, tmp_path):
     result = distill(*options, cwd=tmp_path)

@@ -14,6 +14,7 @@ from kerasblocks.distillation import (
     LogitsDistillation,
     OutputDistillation,
 )
+from kerasblocks.distillation._weighted_mean import weighted_mean
 from kerasblocks.training import Run, locate_nonfinite
 
 BACKEND = keras.backend.backend()
@@ -286,6 +287,13 @@ def test_a_loss_of_the_whole_batch_takes_no_weights():
     assert np.isfinite(logs["distillation_loss"])
     with pytest.raises(ValueError, match="A loss that is one number for the whole batch takes no sample weights"):
         one_step(distiller(losses=whole), sample_weight=np.ones(48))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3)], ids=["samples", "tokens"])
+def test_a_replica_without_samples_has_no_loss(shape):
+    values = keras.ops.zeros(shape, "float32")
+    assert float(to_numpy(weighted_mean(values, keras.ops.ones(shape), None))) == 0
+    assert float(to_numpy(weighted_mean(values, None, keras.ops.ones(shape, "bool")))) == 0
 
 
 @keras.saving.register_keras_serializable("tests")
