@@ -27,11 +27,15 @@ def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
             )
         return values
     values = cast_to(values, keras.config.floatx())
+    if sample_weight is not None:
+        sample_weight = _fitted(ops.cast(sample_weight, values.dtype), values)
     if mask is not None:
         mask = _fitted(ops.cast(mask, values.dtype), values)
-        values = values * (mask / ops.maximum(ops.mean(mask), keras.config.epsilon()))
+        mask = mask / ops.maximum(ops.mean(mask), keras.config.epsilon())
+        # A product of its own: Keras's losses multiply the weights in place by the mask, on PyTorch.
+        sample_weight = mask if sample_weight is None else sample_weight * mask
     if sample_weight is not None:
-        values = values * _fitted(ops.cast(sample_weight, values.dtype), values)
+        values = values * sample_weight
     count = math.prod(ops.shape(values))
     if isinstance(count, int) and count > 0:
         mean = ops.sum(values) / count
