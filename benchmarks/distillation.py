@@ -132,5 +132,6 @@ def labels(fashion: Path, seeds: int = 5, epochs: int = 5) -> None:
     }
     gain = metrics["gain"]
     row = {"labelled": 1000, "steps": metrics["steps_of_a_student"], "seeds": seeds, **means}
-    row |= {"gain": round(gain["mean"], 4), "standard_error": round(gain["standard_error"], 4)}
-    append_row("distillation_labels", environment(), {**row, "met": gain["mean"] > 2 * gain["standard_error"]})
+    error = gain["standard_error"]
+    row |= {"gain": round(gain["mean"], 4), "standard_error": round(error, 4) if error else None}
+    append_row("distillation_labels", environment(), {**row, "met": bool(error) and gain["mean"] > 2 * error})

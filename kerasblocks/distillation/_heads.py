@@ -118,7 +118,8 @@ def check_numbers(who: str, output: Any, head: str, from_logits: bool) -> None:
     inside = bool((numbers >= 0).all() and (numbers <= 1).all())
     if head == "softmax":
         inside = inside and numbers.shape[-1] > 1 and bool((abs(numbers.sum(-1) - 1) < 1e-2).all())
-    if from_logits and inside and (head == "softmax" or numbers.size >= _FEWEST):
+    # A last layer that begins as zeros returns zeros.
+    if from_logits and inside and (head == "softmax" or (numbers.size >= _FEWEST and numbers.any())):
         raise ValueError(
             f"The {who}'s outputs on the first batch are probabilities, not logits. Take the softmax or sigmoid at "
             "its end away, or make the Distiller with from_logits=False, and compile with a loss that takes "
@@ -132,7 +133,7 @@ def check_numbers(who: str, output: Any, head: str, from_logits: bool) -> None:
 
 
 def _resolved(loss: Any) -> Any:
-    """Returns a loss's name as the loss, and Keras's function in a loss object."""
+    """Returns the loss of a name, others as they are."""
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
     return loss
@@ -163,6 +164,8 @@ def _activation(tensor: Any) -> str | None:
         return "softmax"
     if not isinstance(layer, keras.layers.Dense | keras.layers.Activation | keras.layers.EinsumDense):
         return None
+    if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear:
+        return _activation(layer._inbound_nodes[history.node_index].input_tensors[0])  # It is there for its dtype.
     known = {
         keras.activations.softmax: "softmax",
         keras.activations.sigmoid: "sigmoid",

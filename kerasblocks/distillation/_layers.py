@@ -12,13 +12,15 @@ def layer_named(who: str, model: Any, name: str) -> Any:
     known = dict[int, tuple[str, Any]]()
     _collect(model, "", known)
     for found in (
-        {path: layer for path, layer in known.values() if path == name},
-        {path: layer for path, layer in known.values() if path.endswith(f"/{name}")},
+        [(path, layer) for path, layer in known.values() if path == name],
+        [(path, layer) for path, layer in known.values() if path.endswith(f"/{name}")],
     ):
         if len(found) == 1:
-            return found.popitem()[1]
+            return found[0][1]
         if found:
-            raise ValueError(f"The {who} has several layers {name!r}: {', '.join(found)}. Give more of the path.")
+            raise ValueError(
+                f"The {who} has several layers {name!r}: {', '.join(path for path, _ in found)}. Give more of the path."
+            )
     names = ", ".join(path for path, _ in known.values())
     raise ValueError(
         f"The {who} {model.name!r} has no layer {name!r}. Its layers: {names or 'none yet; build it first'}."

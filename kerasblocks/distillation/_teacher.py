@@ -53,16 +53,7 @@ class Teaching:
             ValueError: they are another teacher's, or there are none where they are all that there is.
         """
         if stored is not None:
-            if self._hash is None:  # The weights cannot be read while a step is traced.
-                raise ValueError(
-                    "The batches carry stored outputs, and whether these are the teacher's could not be seen before: "
-                    "give the TeacherCache as teacher."
-                )
-            if shown is None or not is_of(self._hash, shown):
-                raise ValueError(
-                    "The batches carry the outputs of another teacher than the Distiller's (or of the same before its "
-                    "weights changed): write a cache of this one, or give the cache as teacher."
-                )
+            self.check_shown(shown)
             return stored, {}
         if isinstance(self.teacher, TeacherCache):
             raise ValueError(
@@ -76,6 +67,19 @@ class Teaching:
         with without_trace(self.teacher.variables), self.watch.watched() as layers:
             outputs = self.teacher(x, training=False)
         return keras.tree.map_structure(_constant, outputs), {name: _constant(each) for name, each in layers.items()}
+
+    def check_shown(self, shown: str | None) -> None:
+        """Raises `ValueError` unless outputs that carry this mark are the teacher's, by its last `fingerprint`."""
+        if self._hash is None:  # The weights cannot be read while a step is traced.
+            raise ValueError(
+                "The batches carry stored outputs, and whether these are the teacher's could not be seen before: "
+                "give the TeacherCache as teacher."
+            )
+        if shown is None or not is_of(self._hash, shown):
+            raise ValueError(
+                "The batches carry the outputs of another teacher than the Distiller's (or of the same before its "
+                "weights changed): write a cache of this one, or give the cache as teacher."
+            )
 
     @property
     def watch(self) -> LayerOutputs:

@@ -6,14 +6,14 @@ from typing import Any
 import keras
 from keras.src.losses.loss import scale_loss_for_distribution
 
-from kerasblocks.ops._floating import cast_to
+from kerasblocks.ops._floating import accumulation_dtype, cast_to
 
 
 def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
     """Returns Σ wᵢ·mᵢ·vᵢ over the number of values that the mask leaves, with v of shape `(batch, ...)`.
 
     Weights and mask have leading axes of the values, or more axes than they have, over which their mean is taken.
-    The mean is in `floatx`; under a TensorFlow strategy it is the replica's share of it.
+    The mean is in float32, or float64 where that is `floatx`; under a TensorFlow strategy it is the replica's share.
 
     Raises:
         ValueError: there are weights or a mask, and the loss is one number for the whole batch.
@@ -25,8 +25,8 @@ def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
                 "A loss that is one number for the whole batch takes no sample weights and no masks: return one for "
                 "each sample."
             )
-        return values
-    values = cast_to(values, keras.config.floatx())
+        return scale_loss_for_distribution(values)
+    values = cast_to(values, accumulation_dtype(keras.config.floatx()))
     if sample_weight is not None:
         sample_weight = _fitted(ops.cast(sample_weight, values.dtype), values)
     if mask is not None:

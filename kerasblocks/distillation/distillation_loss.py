@@ -84,9 +84,6 @@ class DistillationLoss(keras.layers.Layer):
         """Returns what `call` does, for an output of this head, logits or not, at this step of the training."""
         return self.call(student, teacher)
 
-    def compute_output_shape(self, student_shape: Any, teacher_shape: Any) -> Any:
-        return (student_shape[0],)
-
     def get_config(self) -> dict[str, Any]:
         names = ("weight", "teacher_layer", "student_layer", "output_name")
         config = super().get_config()

@@ -18,7 +18,7 @@ from kerasblocks.distillation._teacher import Teaching, as_teacher, check_apart,
 from kerasblocks.distillation._weighted_mean import weighted_mean
 from kerasblocks.distillation.distillation_loss import DistillationLoss
 from kerasblocks.distillation.logits_distillation import LogitsDistillation
-from kerasblocks.distillation.output_distillation import OutputDistillation
+from kerasblocks.distillation.output_distillation import OutputDistillation, check_same_shape
 from kerasblocks.distillation.teacher_cache import TeacherCache, split_inputs
 from kerasblocks.distillation.teacher_ensemble import TeacherEnsemble
 from kerasblocks.ops._floating import cast_to
@@ -46,8 +46,9 @@ class Distiller(keras.Model):
 
     Args:
         student: the Keras model that is trained.
-        teacher: a Keras model; several in a list (`TeacherEnsemble`); a function on tensors; or a `TeacherCache`,
-            for batches that `TeacherCache.join` has made.
+        teacher: a Keras model; several in a list (`TeacherEnsemble`); a function on tensors, whose values
+            depend on these alone (on JAX and TensorFlow it is traced once); or a `TeacherCache`, for batches that
+            `TeacherCache.join` has made.
         alpha: α, a number from 0 to 1, or a schedule of the step: a `LearningRateSchedule` or a function.
         temperature: T of the formula, above 0, or a schedule; None for 2.0. Not to be given with `losses`.
         losses: a `DistillationLoss` or several in a list; what is none is taken for a loss between the outputs,
@@ -103,12 +104,15 @@ class Distiller(keras.Model):
             raise ValueError(f"teacher_inputs must be a function; got {teacher_inputs!r}.")
         from_logits = as_flag("from_logits", from_logits)
         teacher = as_teacher(teacher, from_logits)
+        if teacher_inputs is not None and isinstance(teacher, TeacherCache):
+            raise ValueError("The teacher's outputs are stored: give teacher_inputs to TeacherCache.write, not here.")
         check_apart(student, teacher)
         alpha = as_schedule("alpha", alpha, _share)
         if losses is not None and temperature is not None:
             raise ValueError(
                 f"With losses the temperature is theirs: LogitsDistillation(temperature={temperature!r}), not here."
             )
+        found: list[DistillationLoss]
         if losses is None:
             found = [LogitsDistillation(temperature=2.0 if temperature is None else temperature)]
         else:
@@ -142,7 +146,9 @@ class Distiller(keras.Model):
         self._heads: list[str] = []
         self._seen = threading.local()  # TensorFlow runs its replicas in threads.
         self._evaluating = False
-        self._numbers_known = all(told)  # whether there is no need to look at a batch for logits and probabilities
+        self._numbers_known = not tempered or (
+            all(told) and teaching.is_model
+        )  # whether there is no need to look at a batch for logits and probabilities
         self._compiled_loss: Any = None
         self._student_tracker = _MeanOfBatches(name="student_loss")
         self._distillation_tracker = _MeanOfBatches(name="distillation_loss")
@@ -302,6 +308,7 @@ class Distiller(keras.Model):
     def _distillation_loss(self, x: Any, y_pred: Any, layers: Any, sample_weight: Any, step: Any) -> Any:
         x, stored, shown = split_inputs(x)
         teacher_outputs, teacher_layers = self._teaching.run(x, stored, shown)
+        _check_alike(y_pred, teacher_outputs)
         outputs, said = keras.tree.flatten(y_pred), keras.tree.flatten(teacher_outputs)
         self._outputs = self._outputs or _named_outputs(self.student, y_pred)
         self._check_outputs(outputs, said)
@@ -354,18 +361,22 @@ class Distiller(keras.Model):
         self._outputs = _named_outputs(self.student, outputs)
         teacher = self._teaching.specs(x)
         check_apart(self.student, self.teacher)
+        flat, said = keras.tree.flatten(outputs), []
         if teacher is not None:
+            _check_alike(outputs, teacher[0])
             said = keras.tree.flatten(teacher[0])
-            self._check_outputs(keras.tree.flatten(outputs), said)
         elif isinstance(self.teacher, TeacherCache):
-            stored = [keras.KerasTensor((None, *each.shape[1:])) for each in keras.tree.flatten(self.teacher.outputs)]
-            self._check_outputs(keras.tree.flatten(outputs), stored)
+            _check_alike(outputs, self.teacher.outputs)
+            said = [keras.KerasTensor((None, *each.shape[1:])) for each in keras.tree.flatten(self.teacher.outputs)]
+        if said:
+            self._check_outputs(flat, said)
         for loss in self.distillation_losses:
             if loss.built:
                 continue
             if loss.student_layer is None or loss.teacher_layer is None:
-                shapes = [tuple(keras.tree.flatten(outputs)[place].shape) for place in self._places_of(loss)]
-                loss.build(*[shapes[0] if len(shapes) == 1 else shapes] * 2)
+                places = self._places_of(loss)
+                shapes = [[tuple(each[place].shape) for place in places] for each in (flat, said or flat)]
+                loss.build(*(each[0] if len(each) == 1 else each for each in shapes))
             else:
                 assert teacher is not None  # noqa: S101 - what has layers is a model
                 loss.build(layers[loss.student_layer].shape, teacher[1][loss.teacher_layer].shape)
@@ -380,7 +391,10 @@ class Distiller(keras.Model):
             )
         for loss in self.distillation_losses:
             for place in self._places_of(loss) if loss.student_layer is None else ():
-                check_shapes(tuple(outputs[place].shape), tuple(said[place].shape))
+                if isinstance(loss, LogitsDistillation):
+                    check_shapes(tuple(outputs[place].shape), tuple(said[place].shape))
+                elif isinstance(loss, OutputDistillation):
+                    check_same_shape(type(loss).__name__, outputs[place], said[place])
 
     def _places_of(self, loss: DistillationLoss) -> list[int]:
         """Returns which of the outputs a loss compares."""
@@ -406,26 +420,28 @@ class Distiller(keras.Model):
 
     def _look_at(self, x: Any) -> Any:
         """Looks at the first batch for what cannot be seen while a step is traced; returns the data."""
-        of_dataset = isinstance(x, keras.utils.PyDataset | dict)  # the only ones that may carry stored outputs
+        # The only ones that may carry stored outputs:
+        of_dataset = isinstance(x, keras.utils.PyDataset) or split_inputs(x)[1] is not None
         if not self.compiled or (self._numbers_known and not of_dataset):
             return x
         batch, x = first_batch(x)
         if batch is not None:
-            inputs, stored, _ = split_inputs(batch)
-            if stored is not None:
+            inputs, stored, shown = split_inputs(batch)
+            if stored is not None:  # Here, too: a step that is compiled does not look again.
                 self._teaching.fingerprint()
+                self._teaching.check_shown(shown)
             if not self._numbers_known:
                 self._check_numbers(inputs, stored)
                 self._numbers_known = True
         return x
 
     def _check_numbers(self, batch: Any, stored: Any) -> None:
-        said = stored
-        if stored is None and self._teaching.is_model:
-            said, _ = self._teaching.run(batch, None, None)
-        outputs = self.student(batch, training=False)
         if not self._met:
             self._meet(batch)
+        said = stored
+        if stored is None and not isinstance(self.teacher, TeacherCache):
+            said, _ = self._teaching.run(batch, None, None)
+        outputs = self.student(batch, training=False)
         tempered = [each for each in self.distillation_losses if isinstance(each, LogitsDistillation)]
         places = {place for loss in tempered for place in self._places_of(loss)}
         for who, found in (("student", outputs), ("teacher", said)):
@@ -495,6 +511,16 @@ def _share(alpha: Any) -> float:
 
 def _as_loss(loss: Any) -> DistillationLoss:
     return loss if isinstance(loss, DistillationLoss) else OutputDistillation(loss)
+
+
+def _check_alike(student: Any, teacher: Any) -> None:
+    """Raises `ValueError` where named outputs would be paired with others."""
+    names = [sorted(each) if isinstance(each, dict) and len(each) > 1 else None for each in (student, teacher)]
+    if names[0] != names[1]:
+        raise ValueError(
+            "Student and teacher must name their outputs alike, or neither may name them; the student's are "
+            f"{names[0] or 'not named'}, the teacher's {names[1] or 'not named'}."
+        )
 
 
 def _without(variables: list[Any], others: set[int]) -> list[Any]:

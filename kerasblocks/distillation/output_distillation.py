@@ -65,7 +65,7 @@ def elementwise(loss: Any) -> Callable[[Any, Any], Any]:
     """Returns the loss as a function of (right, said) that gives a number for each sample or position.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or a loss object of another reduction than the mean.
     """
     if isinstance(loss, str):
         try:
@@ -75,6 +75,10 @@ def elementwise(loss: Any) -> Callable[[Any, Any], Any]:
                 f"loss must be the name of a loss of Keras, a loss object or a function; {error}"
             ) from error
     if isinstance(loss, keras.losses.Loss):
+        if loss.reduction not in ("sum_over_batch_size", "mean", "none", None):
+            raise ValueError(
+                f"The mean over the batch is the Distiller's; got a loss object with reduction={loss.reduction!r}."
+            )
         found: Callable[[Any, Any], Any] = loss.call
         return found
     if not callable(loss):
@@ -94,8 +98,16 @@ def check_same_shape(what: str, student: Any, teacher: Any) -> None:
 
 
 def serialized(loss: Any) -> Any:
-    """Returns a loss for a configuration."""
-    return loss if isinstance(loss, str) else keras.saving.serialize_keras_object(loss)
+    """Returns a loss for a configuration.
+
+    Raises:
+        TypeError: a function that could not be found again.
+    """
+    if isinstance(loss, str):
+        return loss
+    if getattr(loss, "__name__", "") == "<lambda>":
+        raise TypeError(f"{loss!r} cannot be saved: define it with a name.")
+    return keras.saving.serialize_keras_object(loss)
 
 
 def deserialized(config: Any) -> Any:

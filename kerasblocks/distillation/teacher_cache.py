@@ -12,6 +12,7 @@ import numpy as np
 from kerasblocks._whole_file import temporary_file, whole_file
 from kerasblocks.data import ArrayBatches
 from kerasblocks.data._digest import digest_of
+from kerasblocks.ops._floating import accumulation_dtype
 from kerasblocks.ops.distillation_loss import check_choice
 
 _FORMAT = 1
@@ -32,7 +33,7 @@ class TeacherCache:
         path: the folder.
         num_samples: how many samples there are.
         outputs: arrays of shape `(samples, ...)`, nested as the teacher's outputs are; read from the disk when used.
-        teacher: hash of the teacher's class, configuration and weights, or a function's name.
+        teacher: hash of the teacher's class, shapes and weights, or a function's name.
 
     Raises:
         FileNotFoundError: there is no cache.
@@ -66,6 +67,7 @@ class TeacherCache:
                 raise ValueError(f"format {content['format']!r} instead of {_FORMAT}")
             self.teacher, self._data = str(content["teacher"]), str(content["data"])
             self.num_samples = int(content["samples"])
+            self._inputs = str(content.get("inputs", ""))
             arrays = [self._opened(index, each) for index, each in enumerate(content["arrays"])]
             self.outputs = _packed(content["structure"], iter(arrays))
         except (ValueError, KeyError, TypeError, OSError) as error:
@@ -115,6 +117,7 @@ class TeacherCache:
         _check_batches(batches)
         _build(teacher, batches, teacher_inputs)
         known = {"teacher": teacher_hash(teacher), "data": _data_hash(batches), "dtype": dtype}
+        known["inputs"] = "" if teacher_inputs is None else _name_of(teacher_inputs)
         if folder.exists():
             return _kept(folder, known)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -179,16 +182,20 @@ def is_of(teacher: str, shown: str) -> bool:
 def teacher_hash(teacher: Any) -> str:
     """Returns a hash of a teacher's class, shapes and weights; the name of a function, which has no other mark."""
     if not isinstance(teacher, keras.layers.Layer):
-        where = getattr(teacher, "__module__", ""), getattr(teacher, "__qualname__", type(teacher).__qualname__)
-        return digest_of([], *where)
+        return digest_of([], _name_of(teacher))
     weights = teacher.weights
     # Of a path the last part: those before have numbers that each process counts anew.
     names = [
         type(teacher).__name__,
-        str(getattr(teacher, "shares", "")),
+        *(str(getattr(teacher, name, "")) for name in ("shares", "from_logits", "head")),
         *(each.path.split("/")[-1] for each in weights),
     ]
     return digest_of([keras.ops.convert_to_numpy(each) for each in weights], *names)
+
+
+def _name_of(function: Any) -> str:
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '')}.{name}"
 
 
 def _check_batches(batches: Any) -> None:
@@ -215,7 +222,7 @@ def _kept(folder: Path, known: dict[str, str]) -> TeacherCache:
         raise FileExistsError(f"{folder}: is there and is no cache of a teacher; choose another folder.")
     cache = TeacherCache(folder)
     dtype = str(keras.tree.flatten(cache.outputs)[0].dtype)
-    found = {"teacher": cache.teacher, "data": cache._data, "dtype": dtype}
+    found = {"teacher": cache.teacher, "data": cache._data, "dtype": dtype, "inputs": cache._inputs}
     differences = [name for name, value in known.items() if found[name] != value]
     if differences:
         raise ValueError(
@@ -237,7 +244,7 @@ def _write_arrays(
             outputs = _outputs_of(teacher, x if teacher_inputs is None else teacher_inputs(x))
             leaves: list[Any] = []
             structure = _structure(outputs, leaves)
-            arrays = [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(leaf, "float32"))) for leaf in leaves]
+            arrays = [np.asarray(keras.ops.convert_to_numpy(_wide(leaf))) for leaf in leaves]
             if not files:
                 files = [(folder / f"outputs-{index}.bin").open("wb") for index in range(len(arrays))]
                 described = [{"dtype": dtype, "shape": [batches.num_samples, *each.shape[1:]]} for each in arrays]
@@ -277,6 +284,10 @@ def _outputs_of(teacher: Any, x: Any) -> Any:
     finally:
         for variable, value in zip(teacher.non_trainable_variables, before, strict=False):
             variable.assign(value)
+
+
+def _wide(output: Any) -> Any:
+    return keras.ops.cast(output, accumulation_dtype(output.dtype))
 
 
 def _as_stored(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -63,6 +63,7 @@ class TeacherEnsemble(keras.Model):
         if head is not None:
             check_choice("head", head, HEADS)
         self.models = list(models)
+        self._given = None if weights is None else shares
         self.shares = [each / sum(shares) for each in shares]
         self.from_logits, self.head = as_flag("from_logits", from_logits), head
         self.heads: list[str] | None = None  # of the outputs, where a Distiller knows them
@@ -72,6 +73,9 @@ class TeacherEnsemble(keras.Model):
         members = [keras.tree.flatten(output) for output in outputs]
         found = []
         for place, parts in enumerate(zip(*members, strict=True)):
+            shapes = [tuple(part.shape) for part in parts]
+            if len(set(shapes)) > 1:
+                raise ValueError(f"The members of an ensemble must return outputs of one shape; got {shapes}.")
             head = self.head or ("sigmoid" if parts[0].shape[-1] == 1 else "softmax")
             if self.head is None and self.heads is not None:
                 head = self.heads[place]
@@ -94,7 +98,7 @@ class TeacherEnsemble(keras.Model):
         return {
             "name": self.name,
             "models": [keras.saving.serialize_keras_object(model) for model in self.models],
-            "weights": self.shares,
+            "weights": self._given,
             "from_logits": self.from_logits,
             "head": self.head,
         }

@@ -11,6 +11,8 @@ _LARGE = 1 << 20  # logits
 
 def kl_divergence(a: Any, b: Any, temperature: Any) -> Any:
     """Returns the divergence, or None where the reference path will do."""
+    if tf.is_tensor(temperature):
+        return None  # It may have a gradient, too.
     size = a.shape.num_elements()
     if (size is not None and size < _LARGE) or (size is None and (a.shape[-1] or 0) < _LARGE >> 10):
         return None

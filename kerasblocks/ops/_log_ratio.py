@@ -12,19 +12,17 @@ class LogRatio(NamedTuple):
 
     Attributes:
         p: p.
-        log_p: log p.
         centred: d = (b − a) / T less its mean under p, which differs from log q − log p by a constant.
         divergence: KL(p ‖ q) = log Σ p·exp(d), with the last axis kept.
     """
 
     p: Any
-    log_p: Any
     centred: Any
     divergence: Any
 
 
 def log_ratio(a: Any, b: Any, temperature: Any) -> LogRatio:
-    """Returns p, log p, d and the divergence of two tensors of logits in float32 or better.
+    """Returns p, d and the divergence of two tensors of logits in float32 or better.
 
     With Σ p·d = 0 the divergence is log(1 + Σ p·(exp(d) − 1 − d)), a sum of terms that are not negative: it keeps
     its digits where p and q nearly agree, as they do at a high temperature. Where it is large, the sum would
@@ -41,7 +39,7 @@ def log_ratio(a: Any, b: Any, temperature: Any) -> LogRatio:
     direct = of.exp(of.clip(exponents, -1e4, 2.0)) - p * (1 + centred)
     terms = of.where(of.abs(centred) < 1, p * _excess(of.clip(centred, -1.0, 1.0)), direct)
     small = of.log1p(of.sum(of.where(large < 1, terms, 0.0)))
-    return LogRatio(p, log_p, centred, of.where(large < 1, small, large))
+    return LogRatio(p, centred, of.where(large < 1, small, large))
 
 
 def gradient_by_b(ratio: LogRatio, b: Any, temperature: Any) -> Any:

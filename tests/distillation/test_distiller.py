@@ -594,3 +594,68 @@ def test_logits_of_subclassed_models_are_not_probabilities():
 def test_another_number_of_classes_is_seen_at_the_first_batch_of_subclassed_models():
     with pytest.raises(ValueError, match="The student has 4 classes and the teacher 3"):
         one_step(distiller(Subclassed(4)))
+
+
+def test_probabilities_of_a_function_are_seen_at_the_first_batch():
+    model = distiller(teacher=lambda x: keras.ops.softmax(x[:, :3]))
+    with pytest.raises(ValueError, match="The teacher's outputs on the first batch are probabilities, not logits"):
+        model.fit(X, Y, verbose=0)
+
+
+def test_a_linear_activation_hides_no_softmax():
+    hidden = net(activation="softmax")
+    model = keras.Sequential([keras.Input((8,)), *hidden.layers, keras.layers.Activation("linear", dtype="float32")])
+    with pytest.raises(ValueError, match=ENDS):
+        distiller(student=model)
+
+
+def test_logits_that_begin_as_zeros_are_no_probabilities():
+    student, teacher = (Subclassed(1) for _ in range(2))
+    student.last.kernel_initializer = "zeros"
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    assert np.isfinite(one_step(distiller(student, teacher, loss=loss), y=Y[:, None] % 2.0)["loss"])
+
+
+class LateLayers(keras.Model):
+    """A model whose layers are made when it is built."""
+
+    def build(self, shape):
+        self.hidden = keras.layers.Dense(5, "tanh", name="hidden")
+        self.last = keras.layers.Dense(3, name="logits")
+        self.hidden.build(shape)
+        self.last.build((None, 5))
+
+    def call(self, x):
+        return self.last(self.hidden(x))
+
+
+def test_layers_that_are_made_late_are_found():
+    losses = [LogitsDistillation(), FeatureDistillation(teacher_layer="hidden", student_layer="hidden")]
+    assert np.isfinite(one_step(distiller(Subclassed(), LateLayers(), losses=losses))["distillation_loss"])
+
+
+def named_outputs(*names):
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, {name: keras.layers.Dense(3, name=name)(inputs) for name in names})
+
+
+def test_outputs_of_other_names_are_not_paired():
+    with pytest.raises(ValueError, match=r"must name their outputs alike.*'left', 'right'.*'down', 'up'"):
+        distiller(named_outputs("left", "right"), named_outputs("down", "up"), compiled=False)
+
+
+class Correlation(DistillationLoss):
+    """A loss of one's own, of outputs of unequal widths."""
+
+    def build(self, student_shape, teacher_shape):
+        self.kernel = self.add_weight(shape=(student_shape[-1], teacher_shape[-1]), name="kernel")
+        super().build(student_shape, teacher_shape)
+
+    def call(self, student, teacher):
+        return keras.ops.mean(keras.ops.square(student @ self.kernel - teacher), axis=-1)
+
+
+def test_a_loss_of_ones_own_may_join_outputs_of_unequal_widths():
+    model = distiller(net(), net(16, classes=5, seed=1), losses=Correlation())
+    assert model.distillation_losses[0].kernel.shape == (3, 5)
+    assert np.isfinite(one_step(model)["distillation_loss"])

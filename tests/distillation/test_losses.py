@@ -152,3 +152,13 @@ def test_bad_arguments_are_refused(make, message):
 def test_a_loss_of_ones_own_must_compare():
     with pytest.raises(NotImplementedError, match=r"DistillationLoss must override call\(student, teacher\)"):
         DistillationLoss()(random((2, 3)), random((2, 3)))
+
+
+def test_what_cannot_be_loaded_is_not_saved():
+    with pytest.raises(TypeError, match="cannot be saved: define it with a name"):
+        OutputDistillation(lambda teacher, student: teacher - student).get_config()
+
+
+def test_the_mean_is_the_distillers():
+    with pytest.raises(ValueError, match="reduction='sum'"):
+        OutputDistillation(keras.losses.MeanSquaredError(reduction="sum"))

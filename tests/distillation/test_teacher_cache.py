@@ -200,3 +200,36 @@ def test_outputs_that_cannot_be_stored_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="dtype must be one of 'float16', 'float32', 'float64'; got 'int8'"):
         TeacherCache.write(lambda x: x, batches(), tmp_path / "cache", "int8")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_that_changed_between_two_fits_is_refused_in_the_second(tmp_path):
+    model = teacher()
+    joined = TeacherCache.write(model, batches(), tmp_path / "cache").join(batches())
+    distiller = Distiller(student=net(), teacher=model)
+    distiller.compile("sgd", crossentropy())
+    distiller.fit(joined, verbose=0)
+    model.layers[0].bias.assign_add(keras.ops.ones_like(model.layers[0].bias))
+    with pytest.raises(ValueError, match="or of the same before its weights changed"):
+        distiller.fit(joined, verbose=0)
+
+
+def test_stored_probabilities_are_no_logits(tmp_path):
+    cache = TeacherCache.write(net(16, activation="softmax"), batches(), tmp_path / "cache")
+    with pytest.raises(ValueError, match="The teacher's outputs on the first batch are probabilities, not logits"):
+        trained(cache, cache.join(batches()))
+
+
+def tripled(x):
+    return 3.0 * x
+
+
+def test_the_function_that_makes_the_inputs_is_known_again(tmp_path):
+    model = teacher()
+    cache = TeacherCache.write(model, batches(), tmp_path / "cache", "float32", teacher_inputs=tripled)
+    np.testing.assert_allclose(cache.outputs, to_numpy(model(3 * X)), rtol=1e-4, atol=1e-5)
+    again = TeacherCache.write(model, batches(), tmp_path / "cache", "float32", teacher_inputs=tripled)
+    np.testing.assert_array_equal(again.outputs, cache.outputs)
+    with pytest.raises(ValueError, match="has the outputs of another inputs"):
+        TeacherCache.write(model, batches(), tmp_path / "cache", "float32")
+    with pytest.raises(ValueError, match=r"give teacher_inputs to TeacherCache\.write"):
+        Distiller(student=net(), teacher=cache, teacher_inputs=tripled)
