@@ -21,7 +21,7 @@ def kl_divergence(a: Any, b: Any, temperature: Any) -> Any:
     def compute(a: Any, b: Any) -> Any:
         def gradient(upstream: Any) -> Any:
             ratio = log_ratio(a, b, temperature)
-            by_a, by_b = gradient_by_a(ratio, temperature), gradient_by_b(ratio, b, temperature)
+            by_a, by_b = gradient_by_a(ratio, temperature), gradient_by_b(ratio, temperature)
             return by_a * upstream[..., None], by_b * upstream[..., None]
 
         return log_ratio(a, b, temperature).divergence[..., 0] * (temperature * temperature), gradient

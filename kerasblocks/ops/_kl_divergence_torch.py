@@ -24,7 +24,7 @@ class _Divergence(torch.autograd.Function):
     def forward(ctx: Any, a: Any, b: Any, temperature: Any) -> Any:
         ratio = log_ratio(a, b, temperature)
         by_a = gradient_by_a(ratio, temperature) if a.requires_grad else None
-        ctx.save_for_backward(a, b, by_a, gradient_by_b(ratio, b, temperature) if b.requires_grad else None)
+        ctx.save_for_backward(a, b, by_a, gradient_by_b(ratio, temperature) if b.requires_grad else None)
         ctx.temperature = temperature
         return ratio.divergence[..., 0] * (temperature * temperature)
 

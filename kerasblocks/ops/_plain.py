@@ -18,16 +18,12 @@ class _OfKeras:
     def sum(x: Any) -> Any:
         return keras.ops.sum(x, axis=-1, keepdims=True)
 
-    @staticmethod
-    def logsumexp(x: Any) -> Any:
-        return keras.ops.logsumexp(x, axis=-1, keepdims=True)
-
 
 def plain(*tensors: Any) -> Any:
     """Returns the functions that compute on these tensors.
 
     `abs`, `clip`, `exp`, `expm1`, `log1p`, `sinh`, `tanh` and `where`, and over the last axis `log_softmax`, and
-    `logsumexp` and `sum`, which keep it.
+    `sum`, which keeps it.
     """
     return _OfKeras if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors) else _own
 

@@ -133,12 +133,11 @@ def _jensen_shannon(student: Any, teacher: Any, temperature: Any) -> Any:
     """Computes ½ Σ (p_t + p_s) · (x·tanh x − log cosh x) with x = (log p_s − log p_t) / 2, a sum of positive terms."""
     of = plain(student, teacher)
     ratio = log_ratio(teacher, student, temperature)
-    log_ratios = ratio.centred - ratio.divergence
-    x = log_ratios / 2
+    x = ratio.log_ratios / 2
     size, near = of.abs(x), of.clip(x, -1.0, 1.0)
     # Far out x·tanh x and log cosh x are large and nearly alike: their difference, with e = exp(−2·|x|).
     e = of.exp(-2 * size)
     far = _LOG_2 - of.log1p(e) - 2 * size * e / (1 + e)
     differences = of.where(size < 1, near * of.tanh(near) - of.log1p(2 * of.sinh(near / 2) * of.sinh(near / 2)), far)
-    both = ratio.p + of.exp(of.log_softmax(student / temperature))
+    both = ratio.p + ratio.q
     return 0.5 * of.sum(both * differences)

@@ -115,7 +115,7 @@ class _Chunks:
             by_hidden, by_kernel = state
             logits = self._logits(students[index], teachers[index], kernel, dtype)
             ratio = log_ratio(*logits, self._temperature)
-            change = gradient_by_b(ratio, logits[1], self._temperature)
+            change = gradient_by_b(ratio, self._temperature)
             change = ops.cast(change * upstreams[index], kernel.dtype)
             part = ops.cast(ops.matmul(change, ops.transpose(kernel)), dtype)
             by_hidden = ops.slice_update(by_hidden, (index, 0, 0), part[None])

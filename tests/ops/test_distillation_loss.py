@@ -81,6 +81,38 @@ def test_huge_logits_give_finite_numbers(divergence):
         np.testing.assert_allclose(gradients[0], [[2, 0, -2]], atol=1e-6)
 
 
+@pytest.mark.parametrize("mask", [-1e4, -65504.0, -1e9, np.finfo("float32").min, -np.inf])
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+@pytest.mark.parametrize(
+    ("divergence", "masked"),
+    [
+        ("forward_kl", "teacher"),
+        ("reverse_kl", "student"),
+        ("jensen_shannon", "teacher"),
+        ("jensen_shannon", "student"),
+    ],
+)
+def test_a_class_that_one_of_the_two_masks_takes_no_digits(divergence, masked, temperature, mask):
+    student, teacher = random((50, 7)), random((50, 7), seed=1)
+    (student if masked == "student" else teacher)[:, 0] = mask
+    found, *gradients = loss_and_gradient(student, teacher, temperature=temperature, divergence=divergence)
+    finite = [np.maximum(each, -1e12).astype(DTYPE) for each in (student, teacher)]
+    expected = oracle(*finite, temperature, divergence).astype("float64")
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    expected = oracle_gradient(*finite, temperature, divergence).astype("float64")
+    np.testing.assert_allclose(gradients[0], expected, atol=1e-4)
+    assert np.isfinite(gradients[1]).all()
+
+
+def test_a_class_that_both_mask_does_not_count():
+    student, teacher = random((50, 7)), random((50, 7), seed=1)
+    expected = to_numpy(distillation_loss(student[:, 1:], teacher[:, 1:]))
+    student[:, 0] = teacher[:, 0] = -np.inf
+    loss, *gradients = loss_and_gradient(student, teacher)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert all(np.isfinite(each).all() for each in gradients)
+
+
 def test_equal_logits_have_no_loss_and_no_gradient():
     logits = random((4, 7))
     for divergence in DIVERGENCES:
