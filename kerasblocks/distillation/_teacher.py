@@ -1,14 +1,15 @@
 """The teacher's side of a distillation: it is run, asked for layers and checked, and nothing of it changes."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 from keras.src.backend import compute_output_spec
 
 from kerasblocks.distillation._layers import layer_named
-from kerasblocks.distillation.teacher_cache import TeacherCache, is_of, teacher_hash
+from kerasblocks.distillation._teacher_hash import teacher_hash
+from kerasblocks.distillation.teacher_cache import TeacherCache, is_of
 from kerasblocks.distillation.teacher_ensemble import TeacherEnsemble
 from kerasblocks.training._calls import LayerOutputs, without_trace
 
@@ -44,10 +45,11 @@ class Teaching:
         assert self._hash is not None  # noqa: S101 - a cache has one
         return self._hash
 
-    def run(self, x: Any, stored: Any, shown: str | None) -> tuple[Any, dict[str, Any]]:
+    def run(self, x: Any, stored: Any, shown: str | None, heads: list[str]) -> tuple[Any, dict[str, Any]]:
         """Returns the teacher's outputs and those of its layers, constants, for the inputs of a batch.
 
-        `stored` are outputs that the batch carries and `shown` is the mark of the teacher that they are of.
+        `stored` are outputs that the batch carries and `shown` is the mark of the teacher that they are of; `heads` are
+        those of the outputs.
 
         Raises:
             ValueError: they are another teacher's, or there are none where they are all that there is.
@@ -62,9 +64,12 @@ class Teaching:
         if self._inputs is not None:
             x = self._inputs(x)
         if not self.is_model:
-            with without_trace(()):
+            with without_trace(()), _inference(self.teacher):
                 return keras.tree.map_structure(_constant, self.teacher(x)), {}
-        with without_trace(self.teacher.variables), self.watch.watched() as layers:
+        of_heads: Any = contextlib.nullcontext()
+        if isinstance(self.teacher, TeacherEnsemble):
+            of_heads = self.teacher.with_heads(heads)
+        with without_trace(self.teacher.variables), self.watch.watched() as layers, of_heads:
             outputs = self.teacher(x, training=False)
         return keras.tree.map_structure(_constant, outputs), {name: _constant(each) for name, each in layers.items()}
 
@@ -97,6 +102,20 @@ class Teaching:
             return self.teacher(x if self._inputs is None else self._inputs(x), training=False)
 
         return output_specs(call, x, lambda: self.watch)
+
+
+@contextlib.contextmanager
+def _inference(teacher: Any) -> Iterator[None]:
+    """Within, a PyTorch module that is a teacher does not train; others know nothing of it."""
+    modules = teacher.modules() if hasattr(teacher, "named_buffers") else ()
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def output_specs(call: Callable[[Any], Any], x: Any, watch: Callable[[], LayerOutputs]) -> tuple[Any, dict[str, Any]]:
@@ -149,7 +168,11 @@ def check_inputs(student: keras.Model, teacher: Any) -> None:
     inputs = [inputs_of(model) for model in (student, teacher)]
     if any(found is None for found in inputs):
         return
-    shapes = [[tuple(each.shape) for each in keras.tree.flatten(found)] for found in inputs]
+    named = [{each.name: tuple(each.shape) for each in keras.tree.flatten(found)} for found in inputs]
+    if len(named[0]) > 1 and set(named[0]) == set(named[1]):  # Keras finds them by their names.
+        shapes = [[found[name] for name in sorted(found)] for found in named]
+    else:
+        shapes = [[tuple(each.shape) for each in keras.tree.flatten(found)] for found in inputs]
     if len(shapes[0]) != len(shapes[1]) or any(not _alike(*pair) for pair in zip(*shapes, strict=True)):
         raise ValueError(
             f"The student takes inputs of the shapes {shapes[0]}, the teacher {shapes[1]}: give teacher_inputs, a "

@@ -10,6 +10,7 @@ from keras.src.backend import get_keras_mask
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 from kerasblocks._arguments import as_flag, as_number
+from kerasblocks.data import ArrayBatches
 from kerasblocks.distillation import _heads
 from kerasblocks.distillation._first_batch import first_batch
 from kerasblocks.distillation._layers import layer_named
@@ -135,7 +136,10 @@ class Distiller(keras.Model):
 
         super().__init__(name=name, **{"dtype": student.dtype_policy, "autocast": False} | kwargs)
         self.student = student
-        self.teacher = teacher
+        if isinstance(teacher, keras.layers.Layer | TeacherCache):
+            self.teacher = teacher
+        else:  # Keras would make a layer of a PyTorch module, and train it with the others.
+            object.__setattr__(self, "teacher", teacher)
         self.alpha, self.from_logits, self.teacher_inputs = alpha, from_logits, teacher_inputs
         self.distillation_losses = found
         self._temperature, self._own_losses = temperature, losses is not None
@@ -146,9 +150,12 @@ class Distiller(keras.Model):
         self._heads: list[str] = []
         self._seen = threading.local()  # TensorFlow runs its replicas in threads.
         self._evaluating = False
-        self._numbers_known = not tempered or (
-            all(told) and teaching.is_model
-        )  # whether there is no need to look at a batch for logits and probabilities
+        # Whose outputs a batch has to be looked at for, whether they are logits or probabilities.
+        self._unknown = [
+            who
+            for who, known in (("student", told[:1]), ("teacher", told[1:] if teaching.is_model else [False]))
+            if tempered and not all(known)
+        ]
         self._compiled_loss: Any = None
         self._student_tracker = _MeanOfBatches(name="student_loss")
         self._distillation_tracker = _MeanOfBatches(name="distillation_loss")
@@ -200,6 +207,12 @@ class Distiller(keras.Model):
         elif not self._uses_labels:
             hidden = [self._student_tracker]
         return [each for each in found if not any(each is other for other in hidden)]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, by which losses, metrics and labels may be given; only of a student that has them."""
+        names: list[str] = self.student.output_names
+        return names
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -307,12 +320,12 @@ class Distiller(keras.Model):
 
     def _distillation_loss(self, x: Any, y_pred: Any, layers: Any, sample_weight: Any, step: Any) -> Any:
         x, stored, shown = split_inputs(x)
-        teacher_outputs, teacher_layers = self._teaching.run(x, stored, shown)
+        self._outputs = self._outputs or _named_outputs(self.student, y_pred)
+        self._heads = heads = self._heads or self._heads_for(self._compiled_loss)
+        teacher_outputs, teacher_layers = self._teaching.run(x, stored, shown, heads)
         _check_alike(y_pred, teacher_outputs)
         outputs, said = keras.tree.flatten(y_pred), keras.tree.flatten(teacher_outputs)
-        self._outputs = self._outputs or _named_outputs(self.student, y_pred)
         self._check_outputs(outputs, said)
-        self._heads = heads = self._heads or self._heads_for(self._compiled_loss)
         masks = [get_keras_mask(each) for each in outputs]
         weights = _of_outputs(sample_weight, len(outputs))
         total = 0.0
@@ -335,7 +348,8 @@ class Distiller(keras.Model):
                     )
                 student, teacher = layers[loss.student_layer], teacher_layers[loss.teacher_layer]
                 values = loss.compare(student, teacher, head="softmax", **compare)
-                found = [weighted_mean(values, _mean_weight(weights), _mask_for(values, student, masks))]
+                weight = _weight_for(values, _mean_weight(weights), outputs)
+                found = [weighted_mean(values, weight, _mask_for(values, student, masks))]
             for each in found:
                 total = total + each * loss.weight
         return total
@@ -361,6 +375,7 @@ class Distiller(keras.Model):
         self._outputs = _named_outputs(self.student, outputs)
         teacher = self._teaching.specs(x)
         check_apart(self.student, self.teacher)
+        _check_order(self.student, self.teacher)
         flat, said = keras.tree.flatten(outputs), []
         if teacher is not None:
             _check_alike(outputs, teacher[0])
@@ -379,7 +394,8 @@ class Distiller(keras.Model):
                 loss.build(*(each[0] if len(each) == 1 else each for each in shapes))
             else:
                 assert teacher is not None  # noqa: S101 - what has layers is a model
-                loss.build(layers[loss.student_layer].shape, teacher[1][loss.teacher_layer].shape)
+                compared = ("student", loss.student_layer, layers), ("teacher", loss.teacher_layer, teacher[1])
+                loss.build(*(_one_output(*each) for each in compared))
         self._met = True
         if self.compiled:
             self._heads = self._heads_for(self._compiled_loss)
@@ -413,16 +429,13 @@ class Distiller(keras.Model):
             tempered = isinstance(each, LogitsDistillation) and self.alpha != 1
             for place in self._places_of(each) if tempered else ():
                 _heads.check_predicts_classes(losses[place])
-        heads = [_heads.head_of(loss, classes) for loss, (_, classes) in zip(losses, self._outputs, strict=True)]
-        if isinstance(self.teacher, TeacherEnsemble):
-            self.teacher.heads = heads
-        return heads
+        return [_heads.head_of(loss, classes) for loss, (_, classes) in zip(losses, self._outputs, strict=True)]
 
     def _look_at(self, x: Any) -> Any:
         """Looks at the first batch for what cannot be seen while a step is traced; returns the data."""
-        # The only ones that may carry stored outputs:
-        of_dataset = isinstance(x, keras.utils.PyDataset) or split_inputs(x)[1] is not None
-        if not self.compiled or (self._numbers_known and not of_dataset):
+        # The only ones that may carry stored outputs, and that can be looked at without being changed:
+        may_carry = isinstance(x, ArrayBatches) or split_inputs(x)[1] is not None
+        if not self.compiled or not (self._unknown or may_carry):
             return x
         batch, x = first_batch(x)
         if batch is not None:
@@ -430,9 +443,9 @@ class Distiller(keras.Model):
             if stored is not None:  # Here, too: a step that is compiled does not look again.
                 self._teaching.fingerprint()
                 self._teaching.check_shown(shown)
-            if not self._numbers_known:
+            if self._unknown:
                 self._check_numbers(inputs, stored)
-                self._numbers_known = True
+                self._unknown = []
         return x
 
     def _check_numbers(self, batch: Any, stored: Any) -> None:
@@ -440,12 +453,12 @@ class Distiller(keras.Model):
             self._meet(batch)
         said = stored
         if stored is None and not isinstance(self.teacher, TeacherCache):
-            said, _ = self._teaching.run(batch, None, None)
+            said, _ = self._teaching.run(batch, None, None, self._heads)
         outputs = self.student(batch, training=False)
         tempered = [each for each in self.distillation_losses if isinstance(each, LogitsDistillation)]
         places = {place for loss in tempered for place in self._places_of(loss)}
         for who, found in (("student", outputs), ("teacher", said)):
-            for place in places if found is not None else ():
+            for place in places if found is not None and who in self._unknown else ():
                 _heads.check_numbers(who, keras.tree.flatten(found)[place], self._heads[place], self.from_logits)
 
     # Saving
@@ -523,6 +536,24 @@ def _check_alike(student: Any, teacher: Any) -> None:
         )
 
 
+def _check_order(student: Any, teacher: Any) -> None:
+    """Raises `ValueError` where outputs in a list have the same names in another order."""
+    names: list[Any] = [getattr(each, "output_names", None) or [] for each in (student, teacher)]
+    nested = any(isinstance(getattr(each, "_outputs_struct", None), dict) for each in (student, teacher))
+    if not nested and names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+        raise ValueError(
+            f"The student's outputs are {names[0]}, the teacher's {names[1]}: outputs in a list are compared in its "
+            "order, so give both models the same one, or dicts."
+        )
+
+
+def _one_output(who: str, name: str, layers: dict[str, Any]) -> Any:
+    """Returns the shape of the output of a layer; raises `ValueError` where it has several."""
+    if not hasattr(layers[name], "shape"):
+        raise ValueError(f"Layer {name!r} of the {who} returns several tensors; choose a layer that returns one.")
+    return layers[name].shape
+
+
 def _without(variables: list[Any], others: set[int]) -> list[Any]:
     return [variable for variable in variables if id(variable) not in others]
 
@@ -555,6 +586,15 @@ def _mean_weight(weights: list[Any]) -> Any:
         return first
     known = [keras.ops.reshape(each, (keras.ops.shape(each)[0], -1)) for each in weights if each is not None]
     return sum(keras.ops.mean(each, axis=-1) for each in known) / len(known)
+
+
+def _weight_for(values: Any, weight: Any, outputs: list[Any]) -> Any:
+    """Returns the weights of positions where those of a layer are those of the output, else the samples' means."""
+    if weight is None or len(weight.shape) < 2:
+        return weight
+    if any(tuple(each.shape[1:-1]) == tuple(values.shape[1:]) for each in outputs):
+        return weight
+    return keras.ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
 
 
 def _mask_for(values: Any, features: Any, masks: list[Any]) -> Any:

@@ -4,11 +4,10 @@ from typing import Any
 
 import keras
 
-from kerasblocks._arguments import as_number
 from kerasblocks.distillation._heads import as_logits
 from kerasblocks.distillation._schedules import as_schedule, deserialized, serialized, value_at
 from kerasblocks.distillation.distillation_loss import DistillationLoss
-from kerasblocks.ops.distillation_loss import DIVERGENCES, HEADS, check_choice, distillation_loss
+from kerasblocks.ops.distillation_loss import DIVERGENCES, HEADS, as_temperature, check_choice, distillation_loss
 
 
 @keras.saving.register_keras_serializable("kerasblocks")
@@ -53,7 +52,7 @@ class LogitsDistillation(DistillationLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(weight=weight, output_name=output_name, **kwargs)
-        self.temperature = as_schedule("temperature", temperature, _checked_temperature)
+        self.temperature = as_schedule("temperature", temperature, as_temperature)
         check_choice("divergence", divergence, DIVERGENCES)
         if head is not None:
             check_choice("head", head, HEADS)
@@ -80,10 +79,3 @@ class LogitsDistillation(DistillationLoss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LogitsDistillation":
         return cls(**config | {"temperature": deserialized(config["temperature"])})
-
-
-def _checked_temperature(temperature: Any) -> float:
-    number = as_number("temperature", temperature)
-    if number <= 0:
-        raise ValueError(f"temperature must be above 0; got {temperature!r}.")
-    return number

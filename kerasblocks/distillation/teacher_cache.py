@@ -12,6 +12,7 @@ import numpy as np
 from kerasblocks._whole_file import temporary_file, whole_file
 from kerasblocks.data import ArrayBatches
 from kerasblocks.data._digest import digest_of
+from kerasblocks.distillation._teacher_hash import function_hash, teacher_hash
 from kerasblocks.ops._floating import accumulation_dtype
 from kerasblocks.ops.distillation_loss import check_choice
 
@@ -33,7 +34,8 @@ class TeacherCache:
         path: the folder.
         num_samples: how many samples there are.
         outputs: arrays of shape `(samples, ...)`, nested as the teacher's outputs are; read from the disk when used.
-        teacher: hash of the teacher's class, shapes and weights, or a function's name.
+        teacher: hash of the teacher: of a model's class, configuration and weights; of a function's name and code, and
+            of the models that it names.
 
     Raises:
         FileNotFoundError: there is no cache.
@@ -117,7 +119,7 @@ class TeacherCache:
         _check_batches(batches)
         _build(teacher, batches, teacher_inputs)
         known = {"teacher": teacher_hash(teacher), "data": _data_hash(batches), "dtype": dtype}
-        known["inputs"] = "" if teacher_inputs is None else _name_of(teacher_inputs)
+        known["inputs"] = "" if teacher_inputs is None else function_hash(teacher_inputs)
         if folder.exists():
             return _kept(folder, known)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -177,25 +179,6 @@ def split_inputs(x: Any) -> tuple[Any, Any, str | None]:
 def is_of(teacher: str, shown: str) -> bool:
     """Returns whether outputs that carry `shown` are of the teacher with this hash."""
     return teacher[:_SHOWN] == shown
-
-
-def teacher_hash(teacher: Any) -> str:
-    """Returns a hash of a teacher's class, shapes and weights; the name of a function, which has no other mark."""
-    if not isinstance(teacher, keras.layers.Layer):
-        return digest_of([], _name_of(teacher))
-    weights = teacher.weights
-    # Of a path the last part: those before have numbers that each process counts anew.
-    names = [
-        type(teacher).__name__,
-        *(str(getattr(teacher, name, "")) for name in ("shares", "from_logits", "head")),
-        *(each.path.split("/")[-1] for each in weights),
-    ]
-    return digest_of([keras.ops.convert_to_numpy(each) for each in weights], *names)
-
-
-def _name_of(function: Any) -> str:
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', '')}.{name}"
 
 
 def _check_batches(batches: Any) -> None:

@@ -1,6 +1,7 @@
 """Several teachers as one, their probabilities averaged in log space; Keras's `Average` averages logits."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -66,7 +67,7 @@ class TeacherEnsemble(keras.Model):
         self._given = None if weights is None else shares
         self.shares = [each / sum(shares) for each in shares]
         self.from_logits, self.head = as_flag("from_logits", from_logits), head
-        self.heads: list[str] | None = None  # of the outputs, where a Distiller knows them
+        self._heads: list[str] | None = None  # of the outputs, while a Distiller asks that knows them
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         outputs = [model(inputs, training=training) for model in self.models]
@@ -77,10 +78,19 @@ class TeacherEnsemble(keras.Model):
             if len(set(shapes)) > 1:
                 raise ValueError(f"The members of an ensemble must return outputs of one shape; got {shapes}.")
             head = self.head or ("sigmoid" if parts[0].shape[-1] == 1 else "softmax")
-            if self.head is None and self.heads is not None:
-                head = self.heads[place]
+            if self.head is None and self._heads is not None:
+                head = self._heads[place]
             found.append(self._mean(parts, head))
         return keras.tree.pack_sequence_as(outputs[0], found)
+
+    @contextlib.contextmanager
+    def with_heads(self, heads: list[str]) -> Iterator[None]:
+        """Within, the outputs have these heads, where none was given."""
+        before, self._heads = self._heads, heads
+        try:
+            yield
+        finally:
+            self._heads = before
 
     def _mean(self, parts: Sequence[Any], head: str) -> Any:
         ops = keras.ops

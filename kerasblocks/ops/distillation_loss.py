@@ -14,6 +14,7 @@ from kerasblocks.ops._plain import plain
 
 _kl_divergence = with_fast_path("kl_divergence", kl_divergence)
 
+_LARGEST_TEMPERATURE = 1e18
 DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon")
 HEADS = ("softmax", "sigmoid")
 _LOG_2 = math.log(2)
@@ -89,7 +90,7 @@ def prepared(student: Any, teacher: Any, temperature: Any) -> tuple[Any, Any, An
 
 
 def as_temperature(temperature: Any) -> Any:
-    """Returns the temperature as a float, or a tensor as it is; raises `ValueError` unless it is above 0."""
+    """Returns the temperature as a float, or a tensor as it is; raises `ValueError` unless 0 < T ≤ 1e18."""
     if keras.ops.is_tensor(temperature) or isinstance(temperature, keras.KerasTensor | keras.Variable):
         if tuple(temperature.shape) not in ((), (1,)):
             raise ValueError(f"temperature must be a scalar; got the shape {tuple(temperature.shape)}.")
@@ -97,6 +98,11 @@ def as_temperature(temperature: Any) -> Any:
     number = as_number("temperature", temperature)
     if number <= 0:
         raise ValueError(f"temperature must be above 0; got {temperature!r}.")
+    if number > _LARGEST_TEMPERATURE:
+        raise ValueError(
+            f"temperature must be {_LARGEST_TEMPERATURE:g} at most, for its square is taken in float32; "
+            f"got {temperature!r}."
+        )
     return number
 
 

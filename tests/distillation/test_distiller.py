@@ -13,6 +13,7 @@ from kerasblocks.distillation import (
     FeatureDistillation,
     LogitsDistillation,
     OutputDistillation,
+    TeacherEnsemble,
 )
 from kerasblocks.distillation._weighted_mean import weighted_mean
 from kerasblocks.training import Run, locate_nonfinite
@@ -659,3 +660,130 @@ def test_a_loss_of_ones_own_may_join_outputs_of_unequal_widths():
     model = distiller(net(), net(16, classes=5, seed=1), losses=Correlation())
     assert model.distillation_losses[0].kernel.shape == (3, 5)
     assert np.isfinite(one_step(model)["distillation_loss"])
+
+
+def two_outputs(width, names=("z", "a")):
+    inputs = keras.Input((8,))
+    hidden = keras.layers.Dense(width, "tanh")(inputs)
+    return keras.Model(inputs, [keras.layers.Dense(3, name=name)(hidden) for name in names])
+
+
+def test_outputs_in_a_list_take_losses_labels_and_metrics_by_their_names():
+    model = Distiller(student=two_outputs(5), teacher=two_outputs(7))
+    losses = {"z": crossentropy(), "a": crossentropy()}
+    model.compile("sgd", losses, metrics={"z": ["accuracy"], "a": ["accuracy"]})
+    history = model.fit(X, {"z": Y, "a": Y}, verbose=0).history
+    assert {"z_accuracy", "a_accuracy", "z_loss", "a_loss"} <= set(history)
+
+
+def test_outputs_in_a_list_are_not_paired_in_another_order():
+    with pytest.raises(ValueError, match=r"student's outputs are .*'z', 'a'.*, the teacher's .*'a', 'z'"):
+        Distiller(student=two_outputs(5), teacher=two_outputs(7, ("a", "z")))
+
+
+def test_inputs_are_found_by_their_names():
+    def model(order):
+        inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((5,), name="b")}
+        joined = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
+        given = [inputs[name] for name in order] if isinstance(order, list) else inputs
+        return keras.Model(given, keras.layers.Dense(3)(joined))
+
+    taught = Distiller(student=model("as a dict"), teacher=model(["b", "a"]))
+    taught.compile("sgd", crossentropy())
+    taught.fit({"a": random((48, 3)), "b": random((48, 5))}, Y, verbose=0)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="A module of PyTorch is a teacher on PyTorch only.")
+def test_a_module_of_pytorch_stays_in_inference_mode_and_as_it_was():
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 3))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    expected = module.eval()(torch.from_numpy(X)).detach().numpy()
+    module.train()
+    model = Distiller(student=net(), teacher=module, alpha=0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    history = model.fit(X, batch_size=len(X), verbose=0)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert module.training
+    assert all(not name.startswith("1.") for name, _ in model.named_parameters())
+    wanted = divergence(expected, to_numpy(net()(X)), 2.0).mean()
+    assert history.history["loss"][0] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_distillers_that_share_an_ensemble_keep_their_heads():
+    ensemble = TeacherEnsemble([net(seed=1), net(seed=2)])
+
+    def loss_of(taught):
+        return taught.fit(X, batch_size=len(X), verbose=0).history["loss"][0]
+
+    first = Distiller(student=net(), teacher=ensemble, alpha=0.0)
+    first.compile(keras.optimizers.SGD(0.0), crossentropy())
+    before = loss_of(first)
+    second = Distiller(student=net(), teacher=ensemble, alpha=0.0)
+    second.compile(keras.optimizers.SGD(0.0), keras.losses.BinaryCrossentropy(from_logits=True))
+    assert loss_of(second) != pytest.approx(before, rel=1e-2)
+    first.make_train_function(force=True)
+    assert loss_of(first) == pytest.approx(before, rel=1e-6)
+
+
+def test_logits_of_one_class_may_lie_between_0_and_1():
+    class Constant(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = keras.layers.Dense(1, bias_initializer=keras.initializers.Constant(0.5))
+
+        def call(self, x):
+            return self.last(x * 0)
+
+    model = Distiller(student=Constant(), teacher=Constant())
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.fit(X, Y % 2, verbose=0)
+
+
+def test_weights_of_positions_do_not_reach_layers_with_other_positions():
+    def model(width):
+        inputs = keras.Input((8, 4))
+        h = keras.layers.Conv1D(width, 3, strides=2, padding="same", name="conv")(inputs)
+        return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.UpSampling1D(2)(h)))
+
+    x, weights = random((6, 8, 4)), np.ones((6, 8), "float32")
+    weights[:3] = 0
+    hint = FeatureDistillation(teacher_layer="conv", student_layer="conv", projection=False)
+    taught = Distiller(student=model(4), teacher=model(4), losses=[hint])
+    taught.compile(keras.optimizers.SGD(0.0), crossentropy())
+    found = taught.fit(x, np.zeros((6, 8), int), sample_weight=weights, batch_size=6, verbose=0).history
+    features = [keras.Model(each.input, each.get_layer("conv").output) for each in (taught.student, taught.teacher)]
+    squares = (to_numpy(features[0](x)) - to_numpy(features[1](x))) ** 2
+    assert found["distillation_loss"][0] == pytest.approx(squares[3:].mean() / 2, rel=1e-4)
+
+
+def test_a_data_set_is_not_drawn_from_before_the_fit():
+    class Drawn(keras.utils.PyDataset):
+        calls = 0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            self.calls += 1
+            return X[index::3], Y[index::3]
+
+    plain, taught = Drawn(), Drawn()
+    student = net()
+    student.compile("sgd", crossentropy())
+    student.fit(plain, verbose=0)
+    one = distiller()
+    one.fit(taught, verbose=0)
+    assert taught.calls == plain.calls
+
+
+def test_layers_with_several_outputs_are_refused():
+    def model(width):
+        inputs = keras.Input((5, 4))
+        states = keras.layers.LSTM(width, return_sequences=True, return_state=True, name="lstm")(inputs)
+        return keras.Model(inputs, keras.layers.Dense(3)(states[0]))
+
+    hint = FeatureDistillation(teacher_layer="lstm", student_layer="lstm")
+    with pytest.raises(ValueError, match="Layer 'lstm' of the student returns several tensors"):
+        Distiller(student=model(4), teacher=model(6), losses=[hint])

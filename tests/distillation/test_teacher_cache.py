@@ -233,3 +233,29 @@ def test_the_function_that_makes_the_inputs_is_known_again(tmp_path):
         TeacherCache.write(model, batches(), tmp_path / "cache", "float32")
     with pytest.raises(ValueError, match=r"give teacher_inputs to TeacherCache\.write"):
         Distiller(student=net(), teacher=cache, teacher_inputs=tripled)
+
+
+def test_a_teacher_with_the_same_weights_that_computes_something_else_is_another(tmp_path):
+    batches = ArrayBatches(X, Y, batch_size=16)
+    teacher = net(activation="softmax")
+    TeacherCache.write(teacher, batches, tmp_path / "cache")
+    other = net()
+    other.set_weights(teacher.get_weights())
+    with pytest.raises(ValueError, match="has the outputs of another teacher"):
+        TeacherCache.write(other, batches, tmp_path / "cache")
+    teacher.trainable = False
+    TeacherCache.write(teacher, batches, tmp_path / "cache")  # The same, though its layers have other names by now.
+
+
+def test_functions_are_told_apart_by_their_code_and_the_models_in_it(tmp_path):
+    batches = ArrayBatches(X, Y, batch_size=16)
+    one, other = net(), net(seed=1)
+
+    def asked(teacher):
+        return lambda x: teacher(x)
+
+    TeacherCache.write(asked(one), batches, tmp_path / "cache")
+    TeacherCache.write(asked(one), batches, tmp_path / "cache")
+    for function in (asked(other), lambda x: one(x), lambda x: 2 * one(x)):
+        with pytest.raises(ValueError, match="has the outputs of another teacher"):
+            TeacherCache.write(function, batches, tmp_path / "cache")
