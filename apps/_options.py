@@ -1,12 +1,16 @@
-"""The options that every training app has."""
+"""The options that every training app has, and how it starts with them."""
 
+import contextlib
 import dataclasses
+import datetime
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-from _launch import Backend
+from _launch import Backend, choose_backend, user_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,7 @@ class RunOptions:
     overwrite: bool = False
     """Replace an earlier run in the run directory."""
     limit: int | None = None
-    """At most this many images of each split, for quick runs."""
+    """At most this many images, or tokens, of each split, for quick runs."""
 
     def check_positive(self, *names: str) -> None:
         """Refuses options, beside those here, that are not above 0 and finite; None stands for an option not given."""
@@ -43,4 +47,52 @@ class RunOptions:
         """Returns the options that decide what comes out, by which a run is known again."""
         place = {"backend", "devices", "run_directory", "overwrite", "checkpoint_steps"}
         found = {name: value for name, value in vars(self).items() if name not in place}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+        return {
+            name: str(value) if isinstance(value, Path) else [*map(str, value)] if isinstance(value, tuple) else value
+            for name, value in found.items()
+        }
+
+
+Options = TypeVar("Options", bound=RunOptions)
+
+
+def start(kind: type[Options], description: str | None, app: Callable[[Options], None]) -> None:
+    """Reads the command line, settles the backend, then runs the app."""
+    with user_errors():
+        config = tyro.cli(kind, description=description)
+    config = dataclasses.replace(config, backend=choose_backend(config.backend))
+    try:
+        app(config)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def train_on_devices(config: Options, train: Callable[[Options, bool], None]) -> None:
+    """Calls `train(config, is_first)` on the devices that there are; the first of several processes writes."""
+    from kerasblocks.training import data_parallel
+
+    with contextlib.ExitStack() as entered:
+        with user_errors():
+            replicas = entered.enter_context(data_parallel(config.devices))
+        train(config, replicas.is_first)
+
+
+def new_directory(app: str) -> Path:
+    """Returns the folder that a run of this app gets by default."""
+    return Path("runs", f"{app}-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}")
+
+
+def newest_run(app: str) -> Path:
+    """Returns the folder of the app's newest run that has a trained model, among those named by default."""
+    models = sorted(Path("runs").glob(f"{app}-*/model.keras"), key=lambda model: model.stat().st_mtime)
+    if not models:
+        raise FileNotFoundError("runs: no trained model here. Train one first, or name a run with --run-directory.")
+    return models[-1].parent
+
+
+def end_if_not_finite(guard: Any, is_first: bool) -> None:
+    """Ends the program where a `TerminateOnNaN` has stopped the training, with what it found."""
+    if guard.report is not None:
+        told = f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}"
+        sys.exit(told if is_first else 1)

@@ -13,21 +13,17 @@ seed) and a folder with a history and checkpoints for each training. One that wa
 again with its run directory.
 """
 
-import contextlib
 import csv
 import dataclasses
-import datetime
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from _launch import choose_backend, user_errors
+from _launch import user_errors
 
 with user_errors():
-    import tyro
-    from _options import RunOptions
+    from _options import RunOptions, end_if_not_finite, new_directory, start, train_on_devices
 
 IMAGE_SIZE = 32
 NO_LABEL = -1
@@ -72,23 +68,6 @@ class Config(RunOptions):
             raise ValueError(f"labelled must be 0 (all) or more; got {self.labelled}.")
 
 
-def main() -> None:
-    """Reads the command line, settles the backend, then trains on the devices that there are."""
-    with user_errors():
-        config = tyro.cli(Config, description=__doc__)
-    config = dataclasses.replace(config, backend=choose_backend(config.backend))
-    from kerasblocks.training import data_parallel
-
-    try:
-        with contextlib.ExitStack() as entered:
-            with user_errors():
-                replicas = entered.enter_context(data_parallel(config.devices))
-            compare(config, replicas.is_first)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
-
-
 def compare(config: Config, is_first: bool) -> None:
     """Trains the teacher and the students, and reports; the first of several processes writes."""
     import keras
@@ -101,7 +80,7 @@ def compare(config: Config, is_first: bool) -> None:
     from kerasblocks.training import Run, RunDirectory, environment
 
     # Data: which images are labelled is drawn from the seed.
-    path = config.run_directory or Path("runs", f"distill-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}")
+    path = config.run_directory or new_directory("distill")
     with user_errors():
         data = load_images(config.data, image_size=IMAGE_SIZE, limit=config.limit)
         count = len(data.x_train)
@@ -140,8 +119,7 @@ def compare(config: Config, is_first: bool) -> None:
         run = Run(path / name, every_steps=config.checkpoint_steps, config=facts)
         guard = TerminateOnNaN(report_path=path / name / "nonfinite.json")
         run.fit(model, batches, epochs=epochs, callbacks=[WarmupCosine(warmup=0.05), guard], verbose=0)
-        if guard.report is not None:
-            sys.exit(f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}")
+        end_if_not_finite(guard, is_first)
         if is_first:
             print(f"{name}: {run.seconds:.1f} s", flush=True)
         return run.seconds
@@ -258,4 +236,4 @@ def plot(measured: dict[str, list[dict[str, float]]], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(Config, __doc__, lambda config: train_on_devices(config, compare))

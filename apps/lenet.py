@@ -10,20 +10,17 @@ TensorBoard event files in its run directory; one that is stopped by numbers tha
 nonfinite.json. One that was interrupted or killed goes on when it is started again with its run directory.
 """
 
-import contextlib
 import dataclasses
-import datetime
 import math
 import sys
 import zipfile
 from pathlib import Path
 from typing import Literal
 
-from _launch import choose_backend, user_errors
+from _launch import user_errors
 
 with user_errors():
-    import tyro
-    from _options import RunOptions
+    from _options import RunOptions, end_if_not_finite, new_directory, newest_run, start, train_on_devices
 
 IMAGE_SIZE = 32  # the input of LeNet-5
 
@@ -70,17 +67,7 @@ class Config(RunOptions):
                 raise ValueError(f"{field.name} has no effect {'with' if self.predict else 'without'} predict.")
 
 
-def train(config: Config) -> None:
-    """Trains on the devices that there are."""
-    from kerasblocks.training import data_parallel
-
-    with contextlib.ExitStack() as entered:
-        with user_errors():
-            replicas = entered.enter_context(data_parallel(config.devices))
-        train_together(config, replicas.is_first)
-
-
-def train_together(config: Config, is_first: bool) -> None:
+def train(config: Config, is_first: bool) -> None:
     """Trains, tests and leaves a run directory; the first of several processes writes it."""
     import keras
     import numpy as np
@@ -93,7 +80,7 @@ def train_together(config: Config, is_first: bool) -> None:
     from kerasblocks.training import Run, exclude_vectors_from_weight_decay
 
     # Data: 32 x 32 pixels, uint8 until a batch is made.
-    directory = config.run_directory or Path("runs", f"lenet-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}")
+    directory = config.run_directory or new_directory("lenet")
     config = dataclasses.replace(config, run_directory=directory)
     with user_errors():
         data = load_images(config.data, image_size=IMAGE_SIZE, limit=config.limit)
@@ -151,10 +138,7 @@ def train_together(config: Config, is_first: bool) -> None:
             ],
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    if guard.report is not None:
-        told = f"error: {guard.report['cause']} What to do: {guard.report['remedy']} See {guard.report_path}"
-        sys.exit(told if is_first else 1)
-
+    end_if_not_finite(guard, is_first)
     if not is_first:
         return
 
@@ -190,7 +174,7 @@ def predict(config: Config, image_file: Path) -> None:
     from kerasblocks.training import read_run_config
 
     with user_errors():
-        directory = config.run_directory or newest_run()
+        directory = config.run_directory or newest_run("lenet")
         facts = read_run_config(directory).get("data", {})
         if not {"image_shape", "class_names"} <= set(facts) or not zipfile.is_zipfile(directory / "model.keras"):
             raise ValueError(f"{directory}: no finished run of this app: its model or configuration is not whole.")
@@ -206,25 +190,9 @@ def predict(config: Config, image_file: Path) -> None:
         print(f"{facts['class_names'][index]:>20}  {probabilities[index]:.4f}")
 
 
-def newest_run() -> Path:
-    """Returns the folder of the newest run that has a trained model, among those named by default."""
-    models = sorted(Path("runs").glob("lenet-*/model.keras"), key=lambda model: model.stat().st_mtime)
-    if not models:
-        raise FileNotFoundError("runs: no trained model here. Train one first, or name a run with --run-directory.")
-    return models[-1].parent
-
-
-def main() -> None:
-    """Reads the command line, settles the backend, then trains or predicts."""
-    with user_errors():
-        config = tyro.cli(Config, description=__doc__)
-    config = dataclasses.replace(config, backend=choose_backend(config.backend))
-    try:
-        predict(config, config.predict) if config.predict else train(config)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
-
-
 if __name__ == "__main__":
-    main()
+    start(
+        Config,
+        __doc__,
+        lambda config: predict(config, config.predict) if config.predict else train_on_devices(config, train),
+    )

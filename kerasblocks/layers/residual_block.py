@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from kerasblocks._arguments import as_number, as_rate
+from kerasblocks._arguments import as_flag, as_number, as_rate
+from kerasblocks.layers._remat import rematerialized
 from kerasblocks.layers.drop_path import DropPath
 from kerasblocks.layers.rms_norm import RMSNorm
 from kerasblocks.ops._floating import cast_to
@@ -36,6 +37,8 @@ class ResidualBlock(keras.layers.Layer):
             and with order `"pre"` the block starts as the identity), or `"layerscale"` (one trained number a
             channel that starts at 1e-5).
         drop_path: probability that a sample's branch is dropped while training, 0 ≤ drop_path < 1.
+        remat: whether what the branch keeps for the gradient is computed anew in the backward pass, which takes less
+            memory and the time of one more forward pass.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -80,6 +83,7 @@ class ResidualBlock(keras.layers.Layer):
         projection: Any = "auto",
         scale: Any = None,
         drop_path: float = 0.0,
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         layers = list(body) if isinstance(body, list | tuple) else [body]
@@ -102,6 +106,7 @@ class ResidualBlock(keras.layers.Layer):
         self.projection = projection
         self.scale = scale if scale is None or isinstance(scale, str) else as_number("scale", scale)
         self.drop_path = as_rate("drop_path", drop_path)
+        self.remat = as_flag("remat", remat)
         self.supports_masking = True
         self._drop = DropPath(self.drop_path, dtype=self.compute_dtype) if self.drop_path else None
         self._remember_extras({})
@@ -155,17 +160,13 @@ class ResidualBlock(keras.layers.Layer):
     ) -> Any:
         mask = inputs_mask if mask is None else mask
         inputs = cast_to(inputs, self.compute_dtype)
-        branch = inputs
-        if self.order == "pre" and self._norm is not None:
-            branch = self._norm(branch, **_accepted(self._norm, {"mask": mask}))
-        branch_mask = mask
-        for layer in self._body_layers:
-            before = branch
-            given = _accepted(layer, {"mask": branch_mask, **kwargs})
-            branch = layer(before, **_attention_to_itself(layer, before, branch_mask, given))
-            if branch_mask is not None:
-                branch_mask = layer.compute_mask(before, branch_mask) if layer.supports_masking else None
-        branch = cast_to(branch, self.compute_dtype)
+        if self.remat and training:
+            # Computed anew, the layers are called by nobody who would tell them that they train.
+            branch = rematerialized(
+                self, lambda tensor: self._branch(tensor, mask, {"training": training, **kwargs}), inputs
+            )
+        else:
+            branch = self._branch(inputs, mask, kwargs)
         if self._drop is not None:
             branch = self._drop(branch, training=training)
         if self.scale is not None:
@@ -174,6 +175,19 @@ class ResidualBlock(keras.layers.Layer):
         if self.order == "post" and self._norm is not None:
             outputs = self._norm(outputs, **_accepted(self._norm, {"mask": self.compute_mask(inputs, mask)}))
         return cast_to(outputs, self.compute_dtype)
+
+    def _branch(self, branch: Any, mask: Any, arguments: dict[str, Any]) -> Any:
+        """Returns what the body makes of the inputs, which are normalized before with order `"pre"`."""
+        if self.order == "pre" and self._norm is not None:
+            training = {"training": arguments.get("training")}
+            branch = self._norm(branch, **_accepted(self._norm, {"mask": mask, **training}))
+        for layer in self._body_layers:
+            before = branch
+            given = _accepted(layer, {"mask": mask, **arguments})
+            branch = layer(before, **_attention_to_itself(layer, before, mask, given))
+            if mask is not None:
+                mask = layer.compute_mask(before, mask) if layer.supports_masking else None
+        return cast_to(branch, self.compute_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         return previous_mask if self._keeps_length else None
@@ -197,6 +211,7 @@ class ResidualBlock(keras.layers.Layer):
             "projection": _serialized(self.projection),
             "scale": self.scale,
             "drop_path": self.drop_path,
+            "remat": self.remat,
         }
 
     @classmethod

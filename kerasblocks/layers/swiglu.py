@@ -5,6 +5,13 @@ from typing import Any
 import keras
 
 from kerasblocks._arguments import as_flag, as_integer, as_number, as_rate
+from kerasblocks.layers._joined_weights import (
+    JoinedConstraint,
+    JoinedInitializer,
+    JoinedRegularizer,
+    separate,
+    serialized,
+)
 from kerasblocks.ops._floating import as_floating, cast_to
 from kerasblocks.ops._gated_projection import gated_projection
 from kerasblocks.ops.swiglu import swiglu
@@ -28,6 +35,7 @@ class SwiGLU(keras.layers.Layer):
         dropout: rate of dropout before the down projection W₂, 0 ≤ dropout < 1.
         kernel_initializer: initializer of the three matrices. An integer seed in it is that of W; V and W₂ take
             the two numbers that follow, for equal matrices would stay equal.
+        output_initializer: initializer of W₂; None for `kernel_initializer`.
         bias_initializer: initializer of the biases.
         kernel_regularizer: regularizer of the three matrices.
         bias_regularizer: regularizer of the biases.
@@ -69,6 +77,7 @@ class SwiGLU(keras.layers.Layer):
         beta: float = 1.0,
         dropout: float = 0.0,
         kernel_initializer: Any = "glorot_normal",
+        output_initializer: Any = None,
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
@@ -85,6 +94,7 @@ class SwiGLU(keras.layers.Layer):
         self.beta = as_number("beta", beta)
         self.dropout = as_rate("dropout", dropout)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
@@ -103,19 +113,20 @@ class SwiGLU(keras.layers.Layer):
         if width is None:
             raise ValueError(f"The last dimension of the input must be known; got input shape {tuple(input_shape)}.")
         hidden = self._hidden_dim(width)
-        first, second, third = _three(self.kernel_initializer)
+        first, second, third = separate(self.kernel_initializer, 3)
+        columns = (hidden, hidden)
         constraint, regularizer = self.kernel_constraint, self.kernel_regularizer
         self.gate_up = self._dense(
             2 * hidden,
             "gate_up",
-            kernel_initializer=_SideBySide(first, second),
-            kernel_regularizer=None if regularizer is None else _EachRegularized(regularizer, 2 * hidden),
-            kernel_constraint=None if constraint is None else _EachConstrained(constraint),
+            kernel_initializer=JoinedInitializer((first, second), columns),
+            kernel_regularizer=None if regularizer is None else JoinedRegularizer(regularizer, columns),
+            kernel_constraint=None if constraint is None else JoinedConstraint(constraint, columns),
         )
         self.down = self._dense(
             width if self.output_dim is None else self.output_dim,
             "down",
-            kernel_initializer=third,
+            kernel_initializer=third if self.output_initializer is None else self.output_initializer,
             kernel_regularizer=regularizer,
             kernel_constraint=constraint,
         )
@@ -210,6 +221,7 @@ class SwiGLU(keras.layers.Layer):
             "beta": self.beta,
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "output_initializer": serialized(self.output_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
@@ -259,42 +271,3 @@ class SwiGLU(keras.layers.Layer):
                 f"got the modes {self.gate_up.quantization_mode!r} and {self.down.quantization_mode!r}."
             )
         return None if modes == {None} else self.gate_up
-
-
-class _SideBySide(keras.initializers.Initializer):
-    """Initializes the two halves of the columns as matrices of their own."""
-
-    def __init__(self, left: Any, right: Any) -> None:
-        self.left, self.right = left, right
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        half = (*shape[:-1], shape[-1] // 2)
-        return keras.ops.concatenate([self.left(half, dtype=dtype), self.right(half, dtype=dtype)], axis=-1)
-
-
-class _EachConstrained(keras.constraints.Constraint):
-    def __init__(self, constraint: Any) -> None:
-        self.constraint = constraint
-
-    def __call__(self, w: Any) -> Any:
-        return keras.ops.concatenate([self.constraint(half) for half in keras.ops.split(w, 2, axis=-1)], axis=-1)
-
-
-class _EachRegularized(keras.regularizers.Regularizer):
-    def __init__(self, regularizer: Any, columns: int) -> None:
-        self.regularizer, self.columns = regularizer, columns
-
-    def __call__(self, x: Any) -> Any:
-        if x.shape[-1] != self.columns:  # the small matrix A of an adaptation, which the halves share
-            return self.regularizer(x)
-        return sum(self.regularizer(half) for half in keras.ops.split(x, 2, axis=-1))
-
-
-def _three(initializer: Any) -> list[Any]:
-    """Returns initializers of three weights; copies of one random initializer would draw equal numbers."""
-    config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
-    seed = config.get("seed", initializer)
-    if seed is not None and not isinstance(seed, int):
-        return [initializer] * 3  # It draws nothing, or draws anew at every call.
-    seeds = [None if seed is None else seed + number for number in range(3)]
-    return [type(initializer).from_config({**config, "seed": each}) for each in seeds]

@@ -1,3 +1,7 @@
-"""Builders of plain Keras models made of Keras's layers and ours."""
+"""Builders of plain Keras models made of Keras's layers and ours, and text from language models."""
 
+from kerasblocks.models.generate import generate as generate
 from kerasblocks.models.lenet5 import lenet5 as lenet5
+from kerasblocks.models.transformer_lm import CONFIGURATIONS as CONFIGURATIONS
+from kerasblocks.models.transformer_lm import TransformerConfig as TransformerConfig
+from kerasblocks.models.transformer_lm import transformer_lm as transformer_lm

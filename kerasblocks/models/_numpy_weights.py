@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasblocks.layers._joined_weights import JoinedInitializer
+
 _TRUNCATED_NORMAL_STDDEV = 0.87962566103423978  # of a unit normal cut off at two standard deviations
 
 
@@ -23,6 +25,8 @@ def draw_weights(model: keras.Model, seed: int) -> None:
     for layer in model._flatten_layers(include_self=False):
         for variable in layer._trainable_variables + layer._non_trainable_variables:
             initializer = getattr(layer, f"{variable.name}_initializer", None)
+            if isinstance(layer, keras.layers.ReversibleEmbedding):
+                initializer = layer.embeddings_initializer  # of the other matrix, too
             if isinstance(layer, keras.layers.EinsumDense) and isinstance(initializer, init.VarianceScaling):
                 initializer = None  # Keras derives its fans from the equation and keeps them to itself.
             rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, position])))
@@ -52,6 +56,8 @@ def _draw(initializer: Any, shape: tuple[int, ...], rng: np.random.Generator) ->
             return rng.normal(initializer.mean, initializer.stddev, shape)
         case init.TruncatedNormal():
             return initializer.mean + initializer.stddev * _truncated_normal(shape, rng)
+        case JoinedInitializer():
+            return np.concatenate([_draw(part, (*shape[:-1], width), rng) for part, width in initializer.parts], -1)
         case init.VarianceScaling():
             return _variance_scaling(initializer, shape, rng)
         case _:

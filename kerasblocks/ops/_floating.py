@@ -21,6 +21,17 @@ def cast_to(x: Any, dtype: str) -> Any:
     return x if hasattr(x, "dtype") and dtype_of(x) == dtype else keras.ops.cast(x, dtype)
 
 
+def as_tensor(operation: str, x: Any) -> Any:
+    """Returns `x` as a tensor of the backend.
+
+    Raises:
+        ValueError: it is a symbol, whose sizes the operation would need.
+    """
+    if isinstance(x, keras.KerasTensor):
+        raise ValueError(f"{operation} takes tensors, no symbols of a Functional model: use it in a layer; got {x}.")
+    return keras.ops.convert_to_tensor(x)
+
+
 def as_floating(x: Any) -> Any:
     """Returns the tensor `x` with a floating dtype, its own or, for integers and booleans, Keras's `floatx`.
 

@@ -1,0 +1,55 @@
+"""What attention has read before, at hand while a model reads on: keys and values, found by the order of the calls."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+_now = threading.local()
+
+
+class Decoding:
+    """Keys and values of one pass of a model over tokens, and of the passes before.
+
+    Args:
+        start: place of the first token of this pass, an integer or a scalar tensor.
+        key_mask: tensor of shape `(batch, places)`, True where there is a token that may be seen.
+        caches: keys and values, `(batch, places, key-value heads, features)`, of each call of attention; None in the
+            first pass, from whose tokens they are made.
+
+    Attributes:
+        caches: with those of this pass.
+    """
+
+    def __init__(self, start: Any, key_mask: Any, caches: list[tuple[Any, Any]] | None = None) -> None:
+        self.start, self.key_mask = start, key_mask
+        self.caches: list[tuple[Any, Any]] = []
+        self._before = caches
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator["Decoding"]:
+        """Within, calls of attention in this thread read and write here."""
+        before, _now.decoding = current(), self
+        try:
+            yield self
+        finally:
+            _now.decoding = before
+
+    def extended(self, key: Any, value: Any) -> tuple[Any, Any]:
+        """Returns the keys and values of all places for the next call of attention, given those of this pass."""
+        if self._before is not None:
+            places = (0, self.start, 0, 0)
+            kept = self._before[len(self.caches)]
+            key, value = (
+                keras.ops.slice_update(old, places, keras.ops.cast(new, old.dtype))
+                for old, new in zip(kept, (key, value), strict=True)
+            )
+        self.caches.append((key, value))
+        return key, value
+
+
+def current() -> Decoding | None:
+    """Returns the pass that is active in this thread."""
+    return getattr(_now, "decoding", None)

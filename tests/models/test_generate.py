@@ -1,0 +1,230 @@
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from arrays import to_numpy
+
+from kerasblocks.layers import CausalSelfAttention
+from kerasblocks.models import generate, transformer_lm
+from kerasblocks.models._next_token import Sampling
+
+VOCABULARY = 11
+PROMPT = np.array([3, 1, 4, 1, 5])
+
+
+def model_of(**options):
+    """Returns a model whose weights are so large that it has something to say."""
+    sizes = {"vocabulary_size": VOCABULARY, "num_layers": 2, "num_heads": 2, "width": 8}
+    model = transformer_lm(**sizes | options, seed=0)
+    model.set_weights([each * (20 if each.ndim > 1 else 1) for each in model.get_weights()])
+    return model
+
+
+def greedy_by_hand(model, prompt, new):
+    text = list(prompt)
+    for _ in range(new):
+        text.append(int(to_numpy(model(np.array([text])))[0, -1].argmax()))
+    return text
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_key_value_heads": 1, "window": 4}, {"rotary_base": None, "segments": True}, {"dropout": 0.5}],
+    ids=str,
+)
+def test_with_and_without_a_cache_it_writes_what_full_calls_say(options):
+    model = model_of(**options)
+    text = generate(model, PROMPT, 20, temperature=0)
+    np.testing.assert_array_equal(text, generate(model, PROMPT, 20, temperature=0, cache=False))
+    if "segments" not in options:
+        assert text.tolist() == greedy_by_hand(model, PROMPT, 20)
+    assert text.dtype == np.int32
+
+
+def test_logits_of_cached_steps_equal_full_ones(model, monkeypatch):
+    seen = []
+
+    def noted(self, logits, uniform):
+        seen.append(logits)
+        return keras.ops.cast(keras.ops.argmax(logits, axis=-1), "int32")
+
+    monkeypatch.setattr(Sampling, "token", noted)
+    from kerasblocks.models import _writing
+
+    tokens = np.zeros((1, 16), "int32")
+    tokens[0, -5:], present = PROMPT, np.array([[False] * 11 + [True] * 5])
+    writing = _writing._WritingWithCache(model, (), Sampling(0.0, None, None, VOCABULARY), 16)
+    logits, state = writing.first(keras.ops.convert_to_tensor(tokens), keras.ops.convert_to_tensor(present))
+    text = PROMPT.tolist()
+    for count in range(6):
+        wanted = to_numpy(model(np.array([text])))[0, -1]
+        np.testing.assert_allclose(to_numpy(logits)[0], wanted, rtol=1e-4, atol=1e-4)
+        text.append(int(wanted.argmax()))
+        token = keras.ops.convert_to_tensor(np.array(text[-1:], "int32"))
+        logits, state = writing.next(
+            token, keras.ops.convert_to_tensor(count), keras.ops.convert_to_tensor(present), state
+        )
+
+
+def test_prompts_of_unequal_lengths(model):
+    prompts = [[2], PROMPT, [7, 7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 2, 3, 9, 9]]
+    together = generate(model, prompts, 9, temperature=0)
+    assert isinstance(together, list)
+    for prompt, text in zip(prompts, together, strict=True):
+        assert text[: len(prompt)].tolist() == list(prompt)
+        np.testing.assert_array_equal(text, generate(model, prompt, 9, temperature=0))
+    whole = generate(model, prompts, 9, temperature=0, cache=False)
+    assert [each.tolist() for each in whole] == [each.tolist() for each in together]
+
+
+def test_the_same_seed_gives_the_same_text(model):
+    first, again, other = (generate(model, PROMPT, 30, temperature=3.0, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert first.tolist() != other.tolist()
+    keras.utils.set_random_seed(5)
+    one = generate(model, PROMPT, 30, temperature=3.0)
+    keras.utils.set_random_seed(5)
+    np.testing.assert_array_equal(one, generate(model, PROMPT, 30, temperature=3.0))
+
+
+def test_a_text_ends_after_a_stop_token(model):
+    text = generate(model, PROMPT, 20, temperature=0)
+    stop = int(text[9])
+    first = len(PROMPT) + text[len(PROMPT) :].tolist().index(stop)
+    stopped, other = generate(model, [PROMPT, [2]], 20, temperature=0, stop_ids=[stop])
+    np.testing.assert_array_equal(stopped, text[: first + 1])
+    alone = generate(model, [2], 20, temperature=0, stop_ids=[stop])
+    np.testing.assert_array_equal(other, alone)
+    assert stop not in other[1:-1]
+
+
+def test_a_context_forgets_the_older_half(model):
+    text = generate(model, PROMPT, 12, temperature=0, context=8)
+    assert len(text) == 17
+    by_hand = greedy_by_hand(model, PROMPT, 3)
+    while len(by_hand) < 17:
+        by_hand = by_hand[:-4] + greedy_by_hand(model, by_hand[-4:], min(4, 17 - len(by_hand)))
+    assert text.tolist() == by_hand
+
+
+def test_no_tokens_are_added_where_none_are_asked_for(model):
+    np.testing.assert_array_equal(generate(model, PROMPT, 0), PROMPT)
+
+
+def test_other_models_are_called_on_the_whole_text():
+    inputs = keras.Input((None,), dtype="int32")
+    h = keras.layers.Embedding(VOCABULARY, 8)(inputs)
+    h = keras.layers.LSTM(8, return_sequences=True)(h)
+    recurrent = keras.Model(inputs, keras.layers.Dense(VOCABULARY, kernel_initializer="he_normal")(h))
+    text = generate(recurrent, [PROMPT, [1, 2]], 8, temperature=0)
+    assert text[1].tolist() == greedy_by_hand(recurrent, [1, 2], 8)
+    with pytest.raises(ValueError, match="cache=True needs a model with CausalSelfAttention layers"):
+        generate(recurrent, PROMPT, 1, cache=True)
+    mixed = keras.Model(inputs, keras.layers.Dense(VOCABULARY)(CausalSelfAttention(2)(h)))
+    assert generate(mixed, PROMPT, 8, temperature=0).tolist() == greedy_by_hand(mixed, PROMPT, 8)
+
+
+def test_weights_are_those_of_the_call(model):
+    one = model_of()
+    before = generate(one, PROMPT, 10, temperature=0)
+    one.set_weights([np.roll(each, 1, axis=0) for each in one.get_weights()])
+    after = generate(one, PROMPT, 10, temperature=0)
+    assert before.tolist() != after.tolist()
+    assert after.tolist() == greedy_by_hand(one, PROMPT, 10)
+
+
+def test_what_is_compiled_goes_with_its_model():
+    model = model_of()
+    generate(model, PROMPT, 2)
+    known = weakref.ref(model)
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+    assert known() is None
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="Elsewhere the loop is always compiled.")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_the_step_is_compiled_where_the_model_is():
+    model = model_of(num_layers=1)
+    expected = generate(model, PROMPT, 5, temperature=0)
+    model.compile("sgd", "mse", jit_compile=True)
+    np.testing.assert_array_equal(generate(model, PROMPT, 5, temperature=0), expected)
+
+
+def drawn(logits, count=4000, temperature=1.0, top_k=None, top_p=None):
+    """Returns how often each token is drawn."""
+    uniforms = (np.arange(count, dtype="float32") + 0.5) / count
+    sampling = Sampling(temperature, top_k, top_p, len(logits))
+    tokens = sampling.token(
+        keras.ops.tile(np.array([logits], "float32"), (count, 1)), keras.ops.convert_to_tensor(uniforms)
+    )
+    return np.bincount(to_numpy(tokens).astype(int), minlength=len(logits)) / count
+
+
+P = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, P),
+        ({"temperature": 0.5}, P**2 / (P**2).sum()),
+        ({"temperature": 0.0}, [0, 1, 0, 0, 0]),
+        ({"top_k": 1}, [0, 1, 0, 0, 0]),
+        ({"top_k": 2}, [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0]),
+        ({"top_k": 9}, P),
+        ({"top_p": 0.5}, [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0]),
+        ({"top_p": 0.39}, [0, 1, 0, 0, 0]),
+        ({"top_p": 1.0}, P),
+        ({"top_k": 4, "top_p": 0.6}, [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0]),
+    ],
+    ids=str,
+)
+def test_tokens_are_drawn_by_their_probabilities(options, wanted):
+    np.testing.assert_allclose(drawn(np.log(P), **options), wanted, atol=1e-3)
+
+
+def test_impossible_tokens_are_never_drawn():
+    logits = np.array([-np.inf, 0.0, -np.inf, 0.0, -np.inf])
+    assert drawn(logits)[[0, 2, 4]].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([], 1), {}, "A prompt must be at least one token"),
+        (([[1], []], 1), {}, "A prompt must be at least one token"),
+        (([1.5], 1), {}, "A prompt must be at least one token, whole numbers in a row"),
+        (("text", 1), {}, "prompt_ids must be the tokens of a prompt, or a list of such; got 'text'"),
+        (([1, 11], 1), {}, r"Tokens must lie in 0..10, the vocabulary; got 1..11"),
+        (([-1], 1), {}, r"Tokens must lie in 0..10"),
+        (([1], -1), {}, "max_new_tokens must be an integer of at least 0; got -1"),
+        (([1], 1), {"temperature": -1}, "temperature must be 0 or more; got -1"),
+        (([1], 1), {"top_k": 0}, "top_k must be an integer of at least 1; got 0"),
+        (([1], 1), {"top_p": 0}, "top_p must lie in 0 < top_p <= 1; got 0"),
+        (([1], 1), {"seed": -1}, "seed must be an integer of at least 0; got -1"),
+        (([1], 1), {"stop_ids": [11]}, "stop_ids must be below 11"),
+        (([1], 1), {"context": 1}, "context must be an integer of at least 2; got 1"),
+        (([1], 1), {"cache": 1}, "cache must be True or False; got 1"),
+    ],
+    ids=range(14),
+)
+def test_bad_arguments_are_refused(arguments, options, message, model):
+    with pytest.raises(ValueError, match=message):
+        generate(model, *arguments, **options)
+
+
+def test_models_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="model must be a Keras model; got 3"):
+        generate(3, [1], 1)
+    flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"logits of shape \(batch, length, vocabulary\); its output is \(None, 3\)"):
+        generate(flat, [1], 1)
