@@ -35,7 +35,7 @@ class Config(RunOptions):
     vocabulary_size: int | None = None
     """With --tokenizer bpe: how many tokens there are; 4,096 by default."""
     configuration: Literal["tiny", "small", "gpt2"] = "tiny"
-    """Sizes: tiny (0.8 million parameters), small (nanoGPT's for a GPU, 10.6), gpt2 (124)."""
+    """Sizes: tiny (0.65 million parameters), small (nanoGPT's for a GPU, 10.6), gpt2 (124)."""
     context: int | None = None
     """Tokens that the model sees at a time; by default those of the configuration: 64, 256, 1,024."""
     dropout: float | None = None
@@ -48,7 +48,7 @@ class Config(RunOptions):
     """Steps between evaluations on the whole validation text, each with a sample of writing."""
     batch_size: int = 12
     """Texts in a step, each as long as the context."""
-    peak_learning_rate: float = 0.004
+    peak_learning_rate: float = 0.005
     """AdamW's learning rate at the end of the warmup."""
     warmup: float = 0.05
     """Part of all steps in which the learning rate rises to its peak; then it falls to 0 along a cosine."""

@@ -18,6 +18,7 @@ from benchmarks import (
     layers,
     lenet_accuracy,
     precision,
+    transformer,
 )
 from benchmarks._results import as_markdown
 
@@ -40,6 +41,9 @@ if __name__ == "__main__":  # Not in the processes that a benchmark starts.
             "distillation-steps": distillation.steps,
             "distillation-memory": distillation.memory,
             "distillation-labels": distillation.labels,
+            "transformer-loss": transformer.loss,
+            "transformer-steps": transformer.steps,
+            "transformer-writing": transformer.writing,
             "table": table,
         },
         description=__doc__,

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
-from kerasblocks.data import ArrayBatches
-from kerasblocks.models import lenet5
+from kerasblocks.data import ArrayBatches, TokenBatches
+from kerasblocks.models import lenet5, transformer_lm
 from kerasblocks.training import Run
 
-Case = Literal["everything", "lenet5"]
+Case = Literal["everything", "lenet5", "transformer"]
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((44, 6, 6, 1), "float32")
@@ -21,10 +21,11 @@ EPOCHS = 4
 STEPS = EPOCHS * 11
 
 
-def task(case: Case) -> tuple[Any, ArrayBatches, tuple[Any, Any], list[Any]]:
+def task(case: Case) -> tuple[Any, Any, tuple[Any, Any], list[Any]]:
     """Returns the compiled model, its batches, the validation data and the callbacks.
 
-    "everything" has augmentation, BatchNorm, dropout with and without a seed of its own, and accumulated gradients.
+    "everything" has augmentation, BatchNorm, dropout with and without a seed of its own, and accumulated gradients;
+    "transformer" recomputes blocks with dropout.
     """
     keras.utils.set_random_seed(7)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -35,6 +36,12 @@ def task(case: Case) -> tuple[Any, ArrayBatches, tuple[Any, Any], list[Any]]:
         keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True),
     ]
     layers = keras.layers
+    if case == "transformer":
+        tokens = np.random.default_rng(1).integers(0, 12, 400)
+        model = transformer_lm(vocabulary_size=12, num_layers=2, num_heads=2, width=16, dropout=0.2, remat=True, seed=0)
+        model.compile(keras.optimizers.AdamW(0.01, global_clipnorm=1.0), loss)
+        batches = TokenBatches(tokens, context=8, batch_size=4, steps=STEPS // EPOCHS)
+        return model, batches, batches.batch(EPOCHS, 0), callbacks
     if case == "everything":
         model = keras.Sequential(
             [

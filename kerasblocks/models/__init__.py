@@ -4,4 +4,5 @@ from kerasblocks.models.generate import generate as generate
 from kerasblocks.models.lenet5 import lenet5 as lenet5
 from kerasblocks.models.transformer_lm import CONFIGURATIONS as CONFIGURATIONS
 from kerasblocks.models.transformer_lm import TransformerConfig as TransformerConfig
+from kerasblocks.models.transformer_lm import transformer_layout as transformer_layout
 from kerasblocks.models.transformer_lm import transformer_lm as transformer_lm

@@ -21,6 +21,8 @@ class TransformerConfig:
         num_heads: heads of attention.
         width: size of the hidden states.
         context: tokens that it is meant to be trained on at a time; the model itself takes any number.
+        num_key_value_heads: heads of keys and values; None for as many as of queries.
+        hidden_dim: hidden dimension of SwiGLU; None for 8/3 of the width, rounded up to a multiple of 8.
         dropout: rate of dropout after the embedding and each branch.
     """
 
@@ -29,15 +31,51 @@ class TransformerConfig:
     num_heads: int
     width: int
     context: int
+    num_key_value_heads: int | None = None
+    hidden_dim: int | None = None
     dropout: float = 0.0
 
 
 CONFIGURATIONS = {
-    "tiny": TransformerConfig(256, num_layers=4, num_heads=4, width=128, context=64),
+    "tiny": TransformerConfig(
+        256, num_layers=4, num_heads=4, width=128, context=64, num_key_value_heads=2, hidden_dim=288
+    ),
     "small": TransformerConfig(256, num_layers=6, num_heads=6, width=384, context=256, dropout=0.2),
     "gpt2": TransformerConfig(50_304, num_layers=12, num_heads=12, width=768, context=1024),
 }
-"""Configurations by name: nanoGPT's settings for a CPU and for a GPU, and GPT-2's smallest."""
+"""Configurations by name: the sizes of nanoGPT's settings for a CPU and for a GPU, and of GPT-2's smallest."""
+
+
+def transformer_layout(device_mesh: Any, axis: str = "model") -> Any:
+    """Returns how the weights of a `transformer_lm` are split among devices: heads and hidden units.
+
+    The projections of queries, keys and values, and gate and up, are split by columns, those after them by rows, the
+    embedding by tokens.
+
+    Args:
+        device_mesh: a `keras.distribution.DeviceMesh`.
+        axis: name of its axis along which weights are split.
+
+    Returns:
+        A `keras.distribution.LayoutMap`, for `keras.distribution.ModelParallel`, which Keras has on JAX.
+
+    Source: Shoeybi et al., "Megatron-LM: training multi-billion parameter language models using model parallelism",
+    2019.
+
+    Example:
+
+    >>> import keras
+    >>> from kerasblocks.models import transformer_layout
+    >>> mesh = keras.distribution.DeviceMesh((1, 1), ["batch", "model"], ["cpu:0"])
+    >>> transformer_layout(mesh)["attention_block_0/attention_0/output/kernel"].axes
+    ('model', None)
+    """
+    layout = keras.distribution.LayoutMap(device_mesh)
+    for path in ("query_key_value/kernel", "gate_up/kernel"):
+        layout[f".*{path}"] = (None, axis)
+    for path in ("attention_[0-9]+/output/kernel", "down/kernel", "embedding/embeddings"):
+        layout[f".*{path}"] = (axis, None)
+    return layout
 
 
 def transformer_lm(
@@ -70,14 +108,16 @@ def transformer_lm(
     branches does not grow with the depth. Logits are float32 under every precision policy.
 
     Args:
-        configuration: `"tiny"` (4 layers, 4 heads, width 128), `"small"` (6, 6, 384, dropout 0.2), `"gpt2"` (12, 12,
-            768, 50,304 tokens), or a `TransformerConfig`; what is given beside it counts instead.
+        configuration: `"tiny"` (4 layers, 4 heads in 2 groups, width 128), `"small"` (6, 6, 384, dropout 0.2),
+            `"gpt2"` (12, 12, 768, 50,304 tokens), or a `TransformerConfig`; what is given beside it counts instead.
         vocabulary_size: number of tokens, 256 (bytes) for `"tiny"` and `"small"`.
         num_layers: number of blocks.
         num_heads: heads of attention.
-        num_key_value_heads: heads of keys and values; None for as many.
+        num_key_value_heads: heads of keys and values; None for those of the configuration, or as many as `num_heads`
+            where these are given.
         width: size of the hidden states.
-        hidden_dim: hidden dimension of SwiGLU; None for 8/3 of the width, rounded up to a multiple of 8.
+        hidden_dim: hidden dimension of SwiGLU; None for that of the configuration, or 8/3 of the width, rounded up to a
+            multiple of 8, where that is given.
         dropout: rate of dropout after the embedding and each branch.
         tie_embeddings: whether W is the transpose of E.
         normalize_query_key: whether attention normalizes queries and keys.
@@ -106,7 +146,7 @@ def transformer_lm(
     >>> from kerasblocks.models import transformer_lm
     >>> model = transformer_lm("tiny", vocabulary_size=65, seed=0)
     >>> model.count_params(), model.output_shape
-    (800256, (None, None, 65))
+    (648704, (None, None, 65))
     """
     if isinstance(configuration, str):
         if configuration not in CONFIGURATIONS:
@@ -119,6 +159,10 @@ def transformer_lm(
     def size(option: str, value: int | None) -> int:
         return as_integer(option, getattr(configuration, option) if value is None else value, least=1)
 
+    if num_heads is None and num_key_value_heads is None:
+        num_key_value_heads = configuration.num_key_value_heads
+    if width is None and hidden_dim is None:
+        hidden_dim = configuration.hidden_dim
     vocabulary_size = size("vocabulary_size", vocabulary_size)
     layers_wanted, heads, width = size("num_layers", num_layers), size("num_heads", num_heads), size("width", width)
     if width % heads:

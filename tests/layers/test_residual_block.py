@@ -380,3 +380,25 @@ def test_a_block_that_drops_paths_can_be_quantized():
 def test_zero_is_no_projection():
     with pytest.raises(ValueError, match="projection must be one of False, 'auto', or a layer; got 0"):
         ResidualBlock(layers.Dense(3), projection=0)
+
+
+def test_a_branch_that_is_computed_anew_trains_alike_and_assigns_once():
+    x, y = random((12, 5)), random((12, 5), seed=1)
+    trained = []
+    for remat in (False, True):
+        keras.utils.set_random_seed(0)
+        layers = [
+            keras.layers.Dense(5, "tanh", activity_regularizer="l2"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3, seed=4),
+            keras.layers.Dropout(0.2),
+        ]
+        block = ResidualBlock(layers, normalization="rms", remat=remat)
+        model = keras.Sequential([keras.Input((5,)), block])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        trained.append([*history.history["loss"], *model.get_weights()])
+        assert ResidualBlock.from_config(block.get_config()).remat is remat
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert np.any(to_numpy(layers[1].moving_mean) != 0)

@@ -5,7 +5,7 @@ import pytest
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
 from kerasblocks.data import ArrayBatches, load_images
 from kerasblocks.layers import ResidualBlock, RMSNorm, SwiGLU, Swish
-from kerasblocks.models import lenet5
+from kerasblocks.models import lenet5, transformer_lm
 
 STEPS = 20
 DISTANCE = 0.02  # of the mean loss of the steps, relative to float32
@@ -27,6 +27,16 @@ def blocks():
     return keras.Sequential([keras.Input((32, 32, 1)), *layers])
 
 
+def reader():
+    """Reads the rows of an image as a text of 1,024 tokens, in pieces of 32, and guesses the next pixels."""
+    return transformer_lm(vocabulary_size=32, num_layers=2, num_heads=2, width=32, num_key_value_heads=1, seed=0)
+
+
+def pixels():
+    images = digits()[0].reshape(-1, 1024)[:, 320:353] // 8
+    return images[:, :-1].astype("int32"), images[:, 1:].astype("int32")
+
+
 def trained(make, policy):
     keras.config.set_dtype_policy(policy)
     try:
@@ -38,7 +48,7 @@ def trained(make, policy):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=64)
         model.compile(optimizer, loss)
         callbacks = [WarmupCosine(), norms := GradientNormLogger(), guard := TerminateOnNaN()]
-        x, y = digits()
+        x, y = pixels() if make is reader else digits()
         fits = model.fit(ArrayBatches(x, y, batch_size=32), epochs=1, verbose=0, callbacks=callbacks)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -48,7 +58,9 @@ def trained(make, policy):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: lenet("modern"), lambda: lenet("1998"), blocks], ids=["lenet5", "lenet5 of 1998", "blocks"]
+    "make",
+    [lambda: lenet("modern"), lambda: lenet("1998"), blocks, reader],
+    ids=["lenet5", "lenet5 of 1998", "blocks", "transformer"],
 )
 def test_half_precision_stays_near_float32(make):
     _, expected, norms = trained(make, "float32")

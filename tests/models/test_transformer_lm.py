@@ -1,3 +1,9 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -24,7 +30,7 @@ def large_weights(model):
 
 
 def test_the_configurations_have_the_sizes_of_their_models():
-    assert transformer_lm("tiny", vocabulary_size=65).count_params() == 800_256
+    assert transformer_lm("tiny", vocabulary_size=65).count_params() == 648_704
     assert transformer_lm("small", vocabulary_size=65).count_params() == 10_647_552
     count = transformer_lm("gpt2", num_layers=1).count_params()
     block = 4 * 768**2 + 3 * 768 * 2048 + 2 * 768 + 2 * 64
@@ -240,3 +246,16 @@ def test_a_configuration_of_ones_own():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         transformer_lm(**options)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras splits weights among devices on JAX only.")
+def test_split_over_two_devices_it_trains_as_on_one():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    script = Path(__file__).with_name("model_parallel.py")
+    result = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads(result.stdout.splitlines()[-1])
+    (alone, whole, text), (split, shard, split_text) = found["alone"], found["split"]
+    assert shard == [whole[0], whole[1] // 2]
+    np.testing.assert_allclose(split, alone, rtol=1e-5)
+    assert text == split_text

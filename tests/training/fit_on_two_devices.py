@@ -12,8 +12,9 @@ import numpy as np
 from arrays import random
 
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
-from kerasblocks.data import ArrayBatches
+from kerasblocks.data import ArrayBatches, TokenBatches, TokenWindows
 from kerasblocks.distillation import Distiller, FeatureDistillation, LogitsDistillation
+from kerasblocks.models import transformer_lm
 from kerasblocks.training import Replicas, Run, current_replicas, data_parallel
 
 ROWS, BATCH, EPOCHS = 77, 16, 4  # The last batch of an epoch has 13 rows, which two devices cannot share evenly.
@@ -106,11 +107,30 @@ def fit(
     return found
 
 
+def language(folder: Path) -> dict[str, Any]:
+    """Returns what a fit of a small transformer has seen."""
+    tokens = np.random.default_rng(0).integers(0, 11, 300)
+    model = transformer_lm(vocabulary_size=11, num_layers=2, num_heads=2, num_key_value_heads=1, width=8, seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(0.02, global_clipnorm=0.5), loss)
+    course = Course(None)
+    history = Run(folder).fit(
+        model,
+        TokenBatches(tokens[:200], context=6, batch_size=5, steps=10),
+        epochs=2,
+        verbose=0,
+        validation_data=TokenWindows(tokens[200:], context=6, batch_size=4),
+        callbacks=[course, WarmupCosine(), GradientNormLogger(per_variable=False), TerminateOnNaN()],
+    )
+    return {"losses": course.losses, "history": history.history}
+
+
 def fits(folder: Path, replicas: Replicas) -> dict[str, Any]:
     """Returns what the fits of all cases have seen."""
     found = {
         "plain": fit(folder / "plain"),
         "distilled": fit(folder / "distilled", distilled=True),
+        "language": language(folder / "language"),
         "accumulated": fit(folder / "accumulated", gradient_accumulation_steps=2, epochs=2),
     }
     keras.config.set_dtype_policy("mixed_float16")

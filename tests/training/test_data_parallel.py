@@ -55,6 +55,14 @@ def test_scaled_clipped_and_sparse_gradients_are_averaged_once_where_no_callback
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
+def test_a_transformer_trains_on_two_devices_as_on_one(found):
+    first = found[0][0]
+    together, alone = (first[kind]["language"] for kind in ("together", "alone"))
+    np.testing.assert_allclose(together["losses"], alone["losses"], rtol=1e-5)
+    for name, values in alone["history"].items():
+        np.testing.assert_allclose(together["history"][name], values, rtol=1e-4, err_msg=name)
+
+
 def test_a_loss_that_is_no_mean_is_right_or_refused(found):
     for each in found[0]:
         together = each["together"]["sum"]
