@@ -42,9 +42,9 @@ class Config(RunOptions):
     """Rate of dropout; by default that of the configuration: 0, 0.2, 0."""
     remat: bool = False
     """Compute the blocks' activations anew in the backward pass, for less memory."""
-    steps: int = 2000
+    steps: int = 1000
     """Updates of the weights."""
-    evaluate_every: int = 500
+    evaluate_every: int = 250
     """Steps between evaluations on the whole validation text, each with a sample of writing."""
     batch_size: int = 12
     """Texts in a step, each as long as the context."""
@@ -67,6 +67,8 @@ class Config(RunOptions):
         """Refuses values that no run can use, and options that would go unused."""
         sizes = ("context", "steps", "evaluate_every", "batch_size", "vocabulary_size", "length")
         self.check_positive(*sizes, "peak_learning_rate", "top_p")
+        if self.context == 1:
+            raise ValueError("context must be at least 2, for the model to see what came before; got 1.")
         if self.steps % self.evaluate_every:
             raise ValueError(f"steps must be a multiple of evaluate_every; got {self.steps} and {self.evaluate_every}.")
         for name, largest in (("warmup", 1), ("weight_decay", math.inf), ("temperature", math.inf)):

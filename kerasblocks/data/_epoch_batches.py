@@ -21,6 +21,7 @@ class EpochBatches(keras.utils.PyDataset, abc.ABC):
     """
 
     shuffle: bool
+    in_order = "make the ArrayBatches with shuffle=False"  # what gives the samples in order
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,8 +121,7 @@ def _follow_fit(batches: EpochBatches, caller: FrameType | None) -> None:
     variables = frame.f_locals
     if frame.f_code.co_name == "predict" and batches.shuffle:
         raise ValueError(
-            "predict gives its outputs in the order of the batches, and these are shuffled: "
-            f"make the {type(batches).__name__} with shuffle=False."
+            f"predict gives its outputs in the order of the batches, and these are shuffled: {batches.in_order}."
         )
     if frame.f_code.co_name != "fit":
         return  # Evaluation keeps the epoch.

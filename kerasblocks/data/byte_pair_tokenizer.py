@@ -1,4 +1,4 @@
-"""Byte-level byte-pair encoding, trained and run by the tokenizers library."""
+"""Byte-pair encoding by the tokenizers library, with what a language model asks of it; Keras has no tokenizer."""
 
 import json
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kerasblocks._arguments import as_integer
+from kerasblocks.data._tokens import in_vocabulary
 
 
 class BytePairTokenizer:
@@ -38,7 +39,7 @@ class BytePairTokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_str(content)
         except Exception as error:  # The library raises nothing more special.
             raise ValueError(f"content must be the JSON text of a tokenizer; {error}") from error
-        names = [self._tokenizer.id_to_token(token) for token in range(self.vocabulary_size)]
+        names = [self._tokenizer.id_to_token(token) or "" for token in range(self.vocabulary_size)]
         alphabet = _bytes_by_character()
         starts = [sum(alphabet.get(letter, 0) & 0xC0 != 0x80 for letter in name) for name in names]
         self._characters = np.array(starts, "int64")
@@ -47,6 +48,8 @@ class BytePairTokenizer:
     def trained(cls, texts: Iterable[str], vocabulary_size: int = 4096) -> "BytePairTokenizer":
         """Returns a tokenizer trained on texts, of at most so many tokens, 257 or more."""
         tokenizers = _library()
+        if isinstance(texts, str):
+            raise ValueError("texts must be several in a list or the like; got one. Give [text].")
         vocabulary_size = as_integer("vocabulary_size", vocabulary_size, least=257)
         tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
         tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -68,7 +71,7 @@ class BytePairTokenizer:
 
     def decode(self, tokens: Any) -> str:
         """Returns the text of tokens; of bytes that are no UTF-8, replacement characters."""
-        return str(self._tokenizer.decode([int(token) for token in tokens]))
+        return str(self._tokenizer.decode(in_vocabulary(tokens, self.vocabulary_size).tolist()))
 
     def count_characters(self, tokens: np.ndarray) -> int:
         """Returns how many characters the text of the tokens has."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasblocks.data._tokens import in_vocabulary
+
 
 class ByteTokenizer:
     """One token for each byte of a text in UTF-8.
@@ -27,7 +29,7 @@ class ByteTokenizer:
 
     def decode(self, tokens: Any) -> str:
         """Returns the text of tokens; of bytes that are no UTF-8, replacement characters."""
-        return bytes(np.asarray(tokens, "uint8")).decode("utf-8", "replace")
+        return bytes(in_vocabulary(tokens, self.vocabulary_size).astype("uint8")).decode("utf-8", "replace")
 
     def count_characters(self, tokens: np.ndarray) -> int:
         """Returns how many characters the text of the tokens has."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasblocks.data._tokens import in_vocabulary
+
 
 class CharacterTokenizer:
     """One token for each of some characters, numbered in their order.
@@ -38,6 +40,8 @@ class CharacterTokenizer:
     @classmethod
     def trained(cls, texts: Iterable[str]) -> "CharacterTokenizer":
         """Returns the tokenizer of the characters of some texts, in the order of their code points."""
+        if isinstance(texts, str):
+            raise ValueError("texts must be several in a list or the like; got one. Give [text].")
         found: set[str] = set()
         for text in texts:
             found.update(text)
@@ -68,7 +72,7 @@ class CharacterTokenizer:
 
     def decode(self, tokens: Any) -> str:
         """Returns the text of tokens."""
-        return "".join(self.characters[token] for token in tokens)
+        return "".join(self.characters[token] for token in in_vocabulary(tokens, self.vocabulary_size))
 
     def count_characters(self, tokens: np.ndarray) -> int:
         """Returns how many characters the text of the tokens has."""

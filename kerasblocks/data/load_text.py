@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasblocks._arguments import as_number
 from kerasblocks.data._digest import digest_of
+from kerasblocks.data._tokens import in_vocabulary
 from kerasblocks.data.byte_pair_tokenizer import BytePairTokenizer
 from kerasblocks.data.byte_tokenizer import ByteTokenizer
 from kerasblocks.data.character_tokenizer import CharacterTokenizer
@@ -97,9 +98,13 @@ def load_text(
             known = ", ".join(map(repr, trained))
             raise ValueError(f"tokenizer must be one of {known}, or a tokenizer; got {tokenizer!r}.")
         tokenizer = trained[tokenizer]()
-    elif not callable(getattr(tokenizer, "encode", None)):
-        raise ValueError(f"tokenizer must be the name of one or have a method encode(text); got {tokenizer!r}.")
-    tokens = _mapped(map(tokenizer.encode, read()), tokenizer.vocabulary_size)
+    elif not callable(getattr(tokenizer, "encode", None)) or not hasattr(tokenizer, "vocabulary_size"):
+        raise ValueError(
+            "tokenizer must be the name of one, or have a method encode(text) and a vocabulary_size; got "
+            f"{tokenizer!r}."
+        )
+    size = tokenizer.vocabulary_size
+    tokens = _mapped((in_vocabulary(tokenizer.encode(piece), size) for piece in read()), size)
     kept = int(len(tokens) * (1 - share))
     if min(kept, len(tokens) - kept) < 2:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Batches of windows into a text, drawn by seed, epoch and index alone; Keras has none for language models."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class TokenBatches(EpochBatches):
     """
 
     shuffle = True
+    in_order = "make TokenWindows of the tokens"
 
     def __init__(self, tokens: Any, *, context: int, batch_size: int, steps: int, seed: int = 0) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class TokenBatches(EpochBatches):
         windows = np.stack([self._tokens[start : start + self.context + 1] for start in starts]).astype("int32")
         return windows[:, :-1], windows[:, 1:]
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What the batches are made of: the settings and a SHA-256 of the tokens, which takes a pass over them."""
         names = ("context", "batch_size", "steps", "seed")
@@ -76,6 +78,7 @@ class TokenWindows(EpochBatches):
 
     The last window, and as many as fill the last batch, are padded with tokens of weight 0; the weights of the others
     are such that the mean over all windows, which `evaluate` takes, is the mean over the tokens that are predicted.
+    Metrics that count must be compiled as `weighted_metrics`.
 
     Args:
         tokens: array of whole numbers of shape `(tokens,)`, two at least.
@@ -126,7 +129,7 @@ class TokenWindows(EpochBatches):
         weight[: len(taken) - 1] = len(self) * size / self.num_predicted
         return tuple(part.reshape(self.batch_size, self.context) for part in (found[:-1], found[1:], weight))
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What the windows are made of: the settings and a SHA-256 of the tokens, which takes a pass over them."""
         names = ("context", "batch_size")

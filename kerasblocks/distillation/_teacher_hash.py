@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import types
 from typing import Any
 
 import keras
@@ -24,39 +25,68 @@ def teacher_hash(teacher: Any) -> str:
 
 
 def function_hash(function: Any) -> str:
-    """Returns the hash of a function's name and code, and of the models and numbers that it names.
+    """Returns the hash of a function's name and code, and of the models, functions and numbers that it names.
 
-    Of an object that is called, other than a `functools.partial`, only the class is known.
+    Of an object that is called, other than a `functools.partial`, and of what is reached through an attribute, only the
+    class is known.
     """
+    return digest_of([], *_function(function, set()))
+
+
+def _function(function: Any, seen: set[int]) -> list[str]:
+    if id(function) in seen:
+        return ["again"]
+    seen = seen | {id(function)}
     if isinstance(function, functools.partial):
         parts = [function.func, *function.args, *function.keywords.values()]
-        return digest_of([], "partial", *map(_marked, parts), *function.keywords)
+        return ["partial", *function.keywords, *(_marked(part, seen) for part in parts)]
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return digest_of([], f"{getattr(function, '__module__', '')}.{name}", *_code(function))
-
-
-def _code(function: Any) -> list[str]:
+    found = [f"{getattr(function, '__module__', '')}.{name}"]
     code = getattr(function, "__code__", None)
     if code is None:
-        return []
-    named = [getattr(function, "__globals__", {}).get(name) for name in code.co_names]
+        return found
     enclosed = []
     for cell in getattr(function, "__closure__", None) or ():
         try:
             enclosed.append(cell.cell_contents)
         except ValueError:  # of a variable that has no value yet
             enclosed.append(None)
-    constants = [each for each in code.co_consts if isinstance(each, str | int | float | bytes)]
-    return [code.co_code.hex(), repr((code.co_names, code.co_freevars, constants)), *map(_marked, [*named, *enclosed])]
+    globals_ = getattr(function, "__globals__", {})
+    named = [globals_.get(name) for part in _codes(code) for name in part.co_names]
+    given = [
+        *(getattr(function, "__defaults__", None) or ()),
+        *(getattr(function, "__kwdefaults__", None) or {}).values(),
+    ]
+    parts = [*named, *enclosed, *given, getattr(function, "__self__", None)]
+    return [*found, *map(_written, _codes(code)), *(_marked(part, seen) for part in parts)]
 
 
-def _marked(part: Any) -> str:
+def _codes(code: types.CodeType) -> list[types.CodeType]:
+    """Returns the code and that of the functions inside of it."""
+    inside = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return [code, *(part for each in inside for part in _codes(each))]
+
+
+def _written(code: types.CodeType) -> str:
+    constants = [each for each in code.co_consts if isinstance(each, str | int | float | bytes | tuple | None)]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_freevars} {constants}"
+
+
+def _marked(part: Any, seen: set[int]) -> str:
     """Returns what tells a part of a function apart from others of its kind."""
     if isinstance(part, keras.layers.Layer):
         return teacher_hash(part)
     if isinstance(part, str | int | float | bytes | None):
         return repr(part)
+    if isinstance(part, types.FunctionType | types.MethodType | functools.partial) and not _is_of_a_package(part):
+        return digest_of([], *_function(part, seen))
     return f"{type(part).__module__}.{getattr(part, '__qualname__', type(part).__qualname__)}"
+
+
+def _is_of_a_package(function: Any) -> bool:
+    """Returns whether a function is one of Keras or a backend, whose code is not the teacher's."""
+    module = str(getattr(function, "__module__", "")).partition(".")[0]
+    return module in ("keras", "tensorflow", "jax", "torch", "numpy", "kerasblocks")
 
 
 def _configuration(layer: Any) -> str:

@@ -25,6 +25,7 @@ from kerasblocks.distillation.teacher_ensemble import TeacherEnsemble
 from kerasblocks.ops._floating import cast_to
 from kerasblocks.ops.distillation_loss import check_shapes
 from kerasblocks.training._calls import LayerOutputs
+from kerasblocks.training._resumable_batches import ResumableBatches
 
 
 @keras.saving.register_keras_serializable("kerasblocks")
@@ -434,7 +435,7 @@ class Distiller(keras.Model):
     def _look_at(self, x: Any) -> Any:
         """Looks at the first batch for what cannot be seen while a step is traced; returns the data."""
         # The only ones that may carry stored outputs, and that can be looked at without being changed:
-        may_carry = isinstance(x, ArrayBatches) or split_inputs(x)[1] is not None
+        may_carry = isinstance(x, ArrayBatches | ResumableBatches) or split_inputs(x)[1] is not None
         if not self.compiled or not (self._unknown or may_carry):
             return x
         batch, x = first_batch(x)
@@ -592,8 +593,11 @@ def _weight_for(values: Any, weight: Any, outputs: list[Any]) -> Any:
     """Returns the weights of positions where those of a layer are those of the output, else the samples' means."""
     if weight is None or len(weight.shape) < 2:
         return weight
-    if any(tuple(each.shape[1:-1]) == tuple(values.shape[1:]) for each in outputs):
-        return weight
+    positions = tuple(values.shape[1:])
+    for each in outputs:
+        sizes = tuple(each.shape[1:-1])
+        if len(sizes) == len(positions) and all(None in pair or pair[0] == pair[1] for pair in zip(sizes, positions)):  # noqa: B905
+            return weight
     return keras.ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
 
 

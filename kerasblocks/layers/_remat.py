@@ -18,7 +18,7 @@ def rematerialized(layer: Any, function: Callable[[Any], Any], inputs: Any) -> A
         inputs: the tensor.
     """
     variables = list(layer.variables)
-    assigned = [variable for variable in variables if not variable.trainable]
+    assigned = _assigned(layer)
     ids = set(map(id, assigned))
 
     def run(tensor: Any, *values: Any) -> Any:
@@ -35,3 +35,12 @@ def rematerialized(layer: Any, function: Callable[[Any], Any], inputs: Any) -> A
     for loss in rest[len(assigned) :]:
         layer.add_loss(loss)
     return outputs
+
+
+def _assigned(layer: Any) -> list[Any]:
+    """Returns the variables that a call may assign: seeds, and weights that no optimizer is meant for."""
+    found = []
+    for inner in layer._flatten_layers():
+        frozen = {id(variable) for variable in inner._trainable_variables}
+        found += [each for each in inner.variables if not each.trainable and id(each) not in frozen]
+    return list({id(each): each for each in found}.values())

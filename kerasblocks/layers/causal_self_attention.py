@@ -15,9 +15,9 @@ from kerasblocks.layers._joined_weights import (
 )
 from kerasblocks.layers.rms_norm import RMSNorm
 from kerasblocks.ops._floating import accumulation_dtype, as_floating, cast_to
-from kerasblocks.ops.causal_attention import attend
+from kerasblocks.ops.causal_attention import attend, check_of_keys
 from kerasblocks.ops.rms_norm import check_epsilon, normalize
-from kerasblocks.ops.rotary_embedding import check_base, turned
+from kerasblocks.ops.rotary_embedding import check_base, check_positions, turned
 
 
 @keras.saving.register_keras_serializable(package="kerasblocks")
@@ -108,7 +108,7 @@ class CausalSelfAttention(keras.layers.Layer):
                 f"num_heads must be a multiple of num_key_value_heads; got {num_heads} and {num_key_value_heads}."
             )
         self.head_dim = None if head_dim is None else as_integer("head_dim", head_dim, least=1)
-        self.rotary_base = None if rotary_base is None else check_base(rotary_base)
+        self.rotary_base = None if rotary_base is None else check_base(rotary_base, "rotary_base")
         self.normalize_query_key = as_flag("normalize_query_key", normalize_query_key)
         self.window = None if window is None else as_integer("window", window, least=1)
         self.use_bias = as_flag("use_bias", use_bias)
@@ -179,13 +179,21 @@ class CausalSelfAttention(keras.layers.Layer):
         ops, features = keras.ops, self._head_features
         joined = self.query_key_value(cast_to(as_floating(inputs), self.compute_dtype))
         batch, length, _ = ops.shape(joined)
+        check_of_keys("mask", mask, tuple(joined.shape))
+        check_of_keys("segment_ids", segment_ids, tuple(joined.shape))
+        if positions is not None:
+            check_positions(tuple(joined.shape), tuple(positions.shape))
         heads = self.num_heads, self._key_value_heads
         joined = ops.reshape(joined, (batch, length, heads[0] + 2 * heads[1], features))
         decoding, start = _decoding.current(), None
         if decoding is not None:
+            if mask is not None or positions is not None:
+                raise ValueError(
+                    f"{self.name} was given a mask or positions, which are not known of single tokens: generate with "
+                    "cache=False."
+                )
             start, mask, segment_ids = decoding.start, decoding.key_mask, None  # each text is one segment
-            if positions is None:
-                positions = ops.arange(length, dtype="int32") + ops.cast(start, "int32")
+            positions = ops.arange(length, dtype="int32") + ops.cast(start, "int32")
         query_key, value = ops.split(joined, [sum(heads)], axis=2)
         query_key = self._placed(query_key, positions)
         query, key = ops.split(query_key, [heads[0]], axis=2)

@@ -26,6 +26,7 @@ def added_tokens(
     ended: np.ndarray,
     stops: tuple[int, ...],
     sampling: Sampling,
+    numbers: np.ndarray,
     cache: bool,
 ) -> np.ndarray:
     """Returns the tokens that are added to the texts, `(texts, new)`, NO_TOKEN where a text is over.
@@ -37,6 +38,7 @@ def added_tokens(
         ended: which texts are over.
         stops: tokens after which a text is.
         sampling: how tokens are drawn.
+        numbers: by which numbers.
         cache: whether keys and values are kept.
     """
     new, length, room = len(uniforms), _rounded(max(len(text) for text in texts)), _rounded(len(uniforms))
@@ -53,7 +55,7 @@ def added_tokens(
     if key not in known:
         writing = (_WritingWithCache if cache else _Writing)(model, stops, sampling, room)
         known[key] = _backend.compiled(writing.run, weakref.ref(model))
-    found = known[key](tokens, present, drawn, ended, np.asarray(new, "int32"))
+    found = known[key](tokens, present, drawn, ended, np.asarray(new, "int32"), numbers)
     return np.asarray(keras.ops.convert_to_numpy(found))[:, :new]
 
 
@@ -65,7 +67,7 @@ class _Writing:
         self._stops, self._sampling, self._room = stops, sampling, room
         self._compiled_step: Callable[..., Any] = _backend.compiled_step(self.next, model.jit_compile)
 
-    def run(self, tokens: Any, present: Any, uniforms: Any, ended: Any, new: Any) -> Any:
+    def run(self, tokens: Any, present: Any, uniforms: Any, ended: Any, new: Any, numbers: Any) -> Any:
         """Returns the tokens that are added."""
         ops = keras.ops
         written = ops.full((tokens.shape[0], self._room), NO_TOKEN, "int32")
@@ -74,7 +76,7 @@ class _Writing:
             return ops.logical_and(count < new, ops.logical_not(ops.all(ended)))
 
         def step(count: Any, logits: Any, ended: Any, written: Any, state: Any) -> Any:
-            token = self._sampling.token(logits, ops.take(uniforms, count, axis=0))
+            token = self._sampling.token(logits, ops.take(uniforms, count, axis=0), numbers)
             column = (ops.arange(self._room, dtype="int32") == count)[None, :]
             written = ops.where(column, ops.where(ended, NO_TOKEN, token)[:, None], written)
             for stop in self._stops:

@@ -9,17 +9,26 @@ import numpy as np
 from keras.src.backend import compute_output_spec
 
 from kerasblocks._arguments import as_flag, as_integer
-from kerasblocks.layers import CausalSelfAttention
-from kerasblocks.models._next_token import Sampling
+from kerasblocks.layers import CausalSelfAttention, DropPath, ResidualBlock, RMSNorm, SwiGLU, Swish
+from kerasblocks.models._next_token import sampling_of
 from kerasblocks.models._writing import NO_TOKEN, added_tokens
 
 _layers = keras.layers
-# Layers besides ours in which positions meet.
-_MIXING = (
-    *(_layers.RNN, _layers.Bidirectional, _layers.MultiHeadAttention, _layers.GroupQueryAttention, _layers.Attention),
-    *(_layers.AdditiveAttention, _layers.Conv1D, _layers.SeparableConv1D, _layers.DepthwiseConv1D),
-    *(_layers.AveragePooling1D, _layers.MaxPooling1D),
+# Layers in which no positions meet, and whose outputs do not depend on the position.
+_APART = (
+    *(
+        _layers.InputLayer,
+        _layers.Embedding,
+        _layers.ReversibleEmbedding,
+        _layers.Dense,
+        _layers.Dropout,
+        _layers.Activation,
+        _layers.Add,
+    ),
+    *(_layers.LeakyReLU, _layers.PReLU, _layers.ELU, _layers.ReLU, _layers.Multiply, _layers.Rescaling),
+    *(CausalSelfAttention, SwiGLU, Swish, DropPath),
 )
+_NORMS = (RMSNorm, _layers.LayerNormalization, _layers.RMSNormalization)
 
 
 def generate(
@@ -56,11 +65,12 @@ def generate(
             for all.
         seed: of the random numbers; None for one that Python's `random` draws.
         stop_ids: tokens after which a text ends; they are its last.
-        context: how many tokens the model sees at most. When there are more, the older half is forgotten and the rest
-            read anew; None for no such limit.
-        cache: whether keys and values are kept, which needs that positions meet in `CausalSelfAttention` only; False to
-            call the model on the whole text for every token; None for True where the model has such layers and none of
-            Keras's in which positions meet, too.
+        context: how many tokens the model sees at most. Of a text that has more, all but the last half of a context are
+            forgotten, and these read anew; None for no such limit.
+        cache: whether keys and values are kept, which needs that positions meet in `CausalSelfAttention` only and have
+            no embedding of their own, and that masks, segments and positions are left to it; False to call the model on
+            the whole text for every token; None for True where all layers are known to be so, as those of
+            `transformer_lm`.
 
     Returns:
         Prompt and new tokens as an int32 array; for several prompts, a list of such arrays.
@@ -83,8 +93,10 @@ def generate(
     vocabulary = _vocabulary_of(model)
     prompts, several = _prompts(prompt_ids, vocabulary)
     max_new_tokens = as_integer("max_new_tokens", max_new_tokens, least=0)
-    sampling = Sampling(temperature, None if top_k is None else as_integer("top_k", top_k, least=1), top_p, vocabulary)
+    sampling, numbers = sampling_of(temperature, top_k, top_p, vocabulary)
     seed = random.getrandbits(63) if seed is None else as_integer("seed", seed, least=0)
+    if not isinstance(stop_ids, Iterable):
+        raise ValueError(f"stop_ids must be tokens in a list or the like; got {stop_ids!r}.")
     stops = tuple(as_integer("every entry of stop_ids", each, least=0) for each in stop_ids)
     if stops and max(stops) >= vocabulary:
         raise ValueError(f"stop_ids must be below {vocabulary}, the size of the vocabulary; got {stops}.")
@@ -96,10 +108,9 @@ def generate(
     while done < max_new_tokens and not ended.all():
         read, new = texts, max_new_tokens - done
         if context is not None:
-            longest = max(len(text) for text in texts)
-            kept = longest if longest < context else context // 2
-            read, new = [text[-kept:] for text in texts], min(new, context - kept)
-        added = added_tokens(model, read, uniforms[done : done + new], ended, stops, sampling, cache)
+            read = [text if len(text) <= context else text[-(context // 2) :] for text in texts]
+            new = min(new, context - max(len(text) for text in read) + 1)
+        added = added_tokens(model, read, uniforms[done : done + new], ended, stops, sampling, numbers, cache)
         texts = [np.concatenate([text, row[row != NO_TOKEN]]) for text, row in zip(texts, added, strict=True)]
         ended = ended | np.isin(added, stops).any(axis=1)
         done += new
@@ -114,6 +125,12 @@ def _vocabulary_of(model: Any) -> int:
         shape = model.output_shape
     except (AttributeError, ValueError):  # of one that does not tell
         shape = compute_output_spec(model, keras.KerasTensor((1, 2), "int32")).shape
+    inputs = getattr(model, "_inputs_struct", None)
+    several = isinstance(inputs, dict | list | tuple) and len(keras.tree.flatten(inputs)) > 1
+    if isinstance(inputs, dict) and set(inputs) not in ({"tokens"}, {"tokens", "segment_ids"}):
+        raise ValueError(f"model must take tokens, or {{'tokens', 'segment_ids'}}; its inputs are {sorted(inputs)}.")
+    if several and not isinstance(inputs, dict):
+        raise ValueError(f"model must take tokens alone; it has {len(keras.tree.flatten(inputs))} inputs.")
     if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] is None:
         raise ValueError(f"model must return logits of shape (batch, length, vocabulary); its output is {shape}.")
     return int(shape[-1])
@@ -123,6 +140,8 @@ def _prompts(prompt_ids: Any, vocabulary: int) -> tuple[list[np.ndarray], bool]:
     """Returns the prompts as arrays, and whether there were several."""
     if keras.ops.is_tensor(prompt_ids):
         prompt_ids = keras.ops.convert_to_numpy(prompt_ids)
+    if isinstance(prompt_ids, list | tuple):
+        prompt_ids = [keras.ops.convert_to_numpy(each) if keras.ops.is_tensor(each) else each for each in prompt_ids]
     if isinstance(prompt_ids, str) or not isinstance(prompt_ids, np.ndarray | list | tuple):
         raise ValueError(f"prompt_ids must be the tokens of a prompt, or a list of such; got {prompt_ids!r}.")
     several = len(prompt_ids) > 0 and np.ndim(prompt_ids[0]) == 1
@@ -141,10 +160,29 @@ def _prompts(prompt_ids: Any, vocabulary: int) -> tuple[list[np.ndarray], bool]:
 
 def _keeps(model: Any, cache: bool | None) -> bool:
     """Returns whether keys and values are kept."""
-    layers = list(model._flatten_layers())
+    layers = list(model._flatten_layers(include_self=False))
     can = any(isinstance(layer, CausalSelfAttention) for layer in layers)
     if cache is None:
-        return can and not any(isinstance(layer, _MIXING) for layer in layers)
+        return can and _is_functional(model) and all(_is_apart(layer) for layer in layers)
     if as_flag("cache", cache) and not can:
         raise ValueError(f"cache=True needs a model with CausalSelfAttention layers; {model.name!r} has none.")
     return cache
+
+
+def _is_functional(model: Any) -> bool:
+    """Returns whether a model is nothing but its layers."""
+    operations = getattr(model, "operations", [None])
+    return all(isinstance(each, keras.layers.Layer) for each in operations)
+
+
+def _is_apart(layer: Any) -> bool:
+    """Returns whether a layer is known to compute each position apart from the others."""
+    if isinstance(layer, ResidualBlock):
+        return True  # if its body is
+    if isinstance(layer, keras.Model):
+        return _is_functional(layer)
+    if isinstance(layer, _NORMS):
+        axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+        return all(axis in (-1, 2) for axis in axes)
+    masks = isinstance(layer, keras.layers.Embedding) and layer.mask_zero
+    return type(layer) in _APART and not masks

@@ -47,10 +47,11 @@ CONFIGURATIONS = {
 
 
 def transformer_layout(device_mesh: Any, axis: str = "model") -> Any:
-    """Returns how the weights of a `transformer_lm` are split among devices: heads and hidden units.
+    """Returns how the weights of a `transformer_lm` are split among devices: projections and embeddings.
 
-    The projections of queries, keys and values, and gate and up, are split by columns, those after them by rows, the
-    embedding by tokens.
+    The matrix of queries, keys and values, and that of gate and up, are split by columns, those after them by rows, the
+    embedding by tokens. (Columns are split as they lie, not head by head, so that devices exchange activations within
+    a layer, too.) The vocabulary and the widths must be multiples of the number of devices.
 
     Args:
         device_mesh: a `keras.distribution.DeviceMesh`.
@@ -71,7 +72,7 @@ def transformer_layout(device_mesh: Any, axis: str = "model") -> Any:
     ('model', None)
     """
     layout = keras.distribution.LayoutMap(device_mesh)
-    for path in ("query_key_value/kernel", "gate_up/kernel"):
+    for path in ("query_key_value/kernel", "gate_up/kernel", "embedding/reverse_embeddings"):
         layout[f".*{path}"] = (None, axis)
     for path in ("attention_[0-9]+/output/kernel", "down/kernel", "embedding/embeddings"):
         layout[f".*{path}"] = (axis, None)
@@ -105,7 +106,7 @@ def transformer_lm(
 
     `CausalSelfAttention` and `SwiGLU` stand in a `ResidualBlock` each. Nothing has a bias. The weights are drawn from
     N(0, `initial_stddev`), the last projection of each branch from that over √(2 · layers), so that the sum of the
-    branches does not grow with the depth. Logits are float32 under every precision policy.
+    branches does not grow with the depth. Logits are computed in float32 under every precision policy.
 
     Args:
         configuration: `"tiny"` (4 layers, 4 heads in 2 groups, width 128), `"small"` (6, 6, 384, dropout 0.2),
@@ -190,7 +191,12 @@ def transformer_lm(
         given["segment_ids"] = keras.Input((None,), dtype="int32", name="segment_ids")
         inputs = {"tokens": tokens, **given}
     embedding = keras.layers.ReversibleEmbedding(
-        vocabulary_size, width, tie_embeddings, embeddings_initializer=normal(stddev), name="embedding"
+        vocabulary_size,
+        width,
+        tie_embeddings,
+        embeddings_initializer=normal(stddev),
+        reverse_dtype="float32",
+        name="embedding",
     )
     x = embedding(tokens)
     if rate:

@@ -86,12 +86,14 @@ class _Blockwise(torch.autograd.Function):
         if torch.is_grad_enabled():
             return *_by_autograd(x, scale, ctx.settings, upstream), None, None, None
         width = math.prod(x.shape[axis] for axis in ctx.settings[0])
-        rows, dtype = x.reshape(-1, width), factors.dtype
+        rows, dtype = x.reshape(-1, width).contiguous(), factors.dtype
         weight = torch.ones(width, dtype=dtype) if scale is None else scale.reshape(width)
         if x.dtype == upstream.dtype == dtype and len(rows) <= _rows_of_a_block(rows):
             least, most = torch.aminmax(factors)
             if _TAME[0] < least and most < _TAME[1]:
-                by_x, by_scale = _by_layer_norm(rows, weight, factors, upstream.reshape(-1, width), scale is not None)
+                by_x, by_scale = _by_layer_norm(
+                    rows, weight, factors, upstream.reshape(-1, width).contiguous(), scale is not None
+                )
                 return by_x.reshape(x.shape), None if scale is None else by_scale.reshape(scale.shape), None, None, None
         by_x, by_weight = torch.empty_like(rows), torch.zeros_like(weight)
         normals, products = _scratch(rows, dtype), _scratch(rows, dtype)
@@ -113,7 +115,8 @@ class _Blockwise(torch.autograd.Function):
 def _by_layer_norm(rows: Any, weight: Any, factors: Any, upstream: Any, with_weight: bool) -> tuple[Any, Any]:
     """Returns the gradients by the framework's kernel for layer norms, of a mean of 0.
 
-    It takes the mean of the gradient along each row away, which is given back here.
+    It takes the mean of the gradient along each row away, which is given back here, and reads rows and upstream
+    gradient as they lie in memory, so that both must be contiguous.
     """
     width, wanted = rows.shape[1], [True, with_weight, False]
     kernel = torch.ops.aten.native_layer_norm_backward

@@ -5,30 +5,32 @@ from typing import Any
 
 import torch
 
-from kerasblocks.ops._rotary_embedding_reference import reference, tables_of
-from kerasblocks.ops._torch_modes import by_autograd, forbid_own_gradient
+from kerasblocks.ops._rotary_embedding_reference import tables_of
+from kerasblocks.ops._torch_modes import forbid_own_gradient
 
 
 def rotary_embedding(x: Any, positions: Any, base: float) -> Any:
     """Returns the turned tensor, or None where only the reference path will do."""
     if positions is not None or x.dtype not in (torch.float32, torch.float64) or forbid_own_gradient(x):
         return None
+    return _turn(x, base, 1)
+
+
+def _turn(x: Any, base: float, sign: int) -> Any:
     function: Any = _Turn.apply
-    return function(x, base)
+    return function(x, base, sign)
 
 
 class _Turn(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Any, base: float) -> Any:
-        ctx.base = base
-        ctx.save_for_backward(x)
-        return _turned(x, base, 1)
+    def forward(ctx: Any, x: Any, base: float, sign: int) -> Any:
+        ctx.settings = base, sign
+        return _turned(x, base, sign)
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:
-        if torch.is_grad_enabled():
-            return *by_autograd(lambda x: reference(x, None, ctx.base), upstream, *ctx.saved_tensors), None
-        return _turned(upstream, ctx.base, -1), None
+        base, sign = ctx.settings
+        return _turn(upstream, base, -sign), None, None
 
 
 def _turned(x: Any, base: float, sign: int) -> Any:

@@ -71,9 +71,29 @@ def causal_attention(
     dropout = as_rate("dropout", dropout)
     if dropout and seed is None:
         raise ValueError("dropout needs a seed: a keras.random.SeedGenerator or an integer.")
+    if isinstance(start, int) and not 0 <= start <= max(0, (key.shape[1] or start) - (query.shape[1] or 0)):
+        raise ValueError(
+            f"start must leave room for the queries among the keys; got start={start} for {query.shape[1]} queries and "
+            f"{key.shape[1]} keys."
+        )
+    key_mask, segment_ids = (
+        None if each is None else as_tensor("causal_attention", each) for each in (key_mask, segment_ids)
+    )
+    check_of_keys("key_mask", key_mask, tuple(key.shape))
+    check_of_keys("segment_ids", segment_ids, tuple(key.shape))
     if segment_ids is not None and start is not None:
         raise ValueError("segment_ids are those of all queries and keys; they do not go with start.")
     return attend(query, key, value, start, key_mask, segment_ids, window, dropout, seed)
+
+
+def check_of_keys(name: str, values: Any, key: tuple[int | None, ...]) -> None:
+    """Raises `ValueError` unless there is a value for each key, `(batch, keys)`, whole numbers or truth values."""
+    if values is None:
+        return
+    if len(values.shape) != 2 or _differ(tuple(values.shape), key[:2]):
+        raise ValueError(f"{name} must have the shape (batch, length), {key[:2]}; got {tuple(values.shape)}.")
+    if name == "segment_ids" and keras.backend.is_float_dtype(dtype_of(values)):
+        raise ValueError(f"segment_ids must be whole numbers; got dtype {dtype_of(values)}.")
 
 
 def attend(

@@ -45,15 +45,15 @@ def rotary_embedding(x: Any, positions: Any = None, *, base: float = 10_000.0) -
     check_features(tuple(x.shape))
     if positions is not None:
         positions = as_tensor("rotary_embedding", positions)
-        _check_positions(tuple(x.shape), tuple(positions.shape))
+        check_positions(tuple(x.shape), tuple(positions.shape))
     return turned(x, positions, base)
 
 
-def check_base(base: Any) -> float:
+def check_base(base: Any, name: str = "base") -> float:
     """Returns `base` as a float; raises `ValueError` unless it is a number above 1."""
-    number = as_number("base", base)
+    number = as_number(name, base)
     if number <= 1:
-        raise ValueError(f"base must be above 1; got {base!r}.")
+        raise ValueError(f"{name} must be above 1; got {base!r}.")
     return number
 
 
@@ -65,8 +65,10 @@ def check_features(shape: tuple[int | None, ...]) -> None:
         raise ValueError(f"The number of features must be even, for they are turned in pairs; got the shape {shape}.")
 
 
-def _check_positions(shape: tuple[int | None, ...], positions: tuple[int | None, ...]) -> None:
+def check_positions(shape: tuple[int | None, ...], positions: tuple[int | None, ...]) -> None:
+    """Raises `ValueError` unless there is a position for each place along axis 1 of a tensor of this shape."""
     wanted = shape[:2] if len(positions) == 2 else shape[1:2]
-    differ = any(None not in pair and pair[0] != pair[1] for pair in zip(positions, wanted, strict=False))
-    if len(positions) not in (1, 2) or (differ and positions[:1] != (1,)):
+    if len(positions) not in (1, 2) or any(
+        None not in pair and pair[0] != pair[1] for pair in zip(positions, wanted, strict=True)
+    ):
         raise ValueError(f"positions must have the shape (length,) or (batch, length), of x {shape}; got {positions}.")

@@ -101,7 +101,11 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     ("arguments", "options", "message"),
     [
         (("topics", "words"), {}, "tokenizer must be one of 'characters', 'bytes', 'bpe', or a tokenizer; got 'words'"),
-        (("topics", 3), {}, r"tokenizer must be the name of one or have a method encode\(text\); got 3"),
+        (
+            ("topics", 3),
+            {},
+            r"tokenizer must be the name of one, or have a method encode\(text\) and a vocabulary_size",
+        ),
         (("topics",), {"vocabulary_size": 300}, "vocabulary_size is that of 'bpe'; got 300 with 'characters'"),
         (("topics", "bpe"), {"vocabulary_size": 100}, "vocabulary_size must be an integer of at least 257; got 100"),
         (("topics",), {"validation_split": 1.0}, "validation_split must lie in 0 < validation_split < 1; got 1.0"),

@@ -256,6 +256,6 @@ def test_functions_are_told_apart_by_their_code_and_the_models_in_it(tmp_path):
 
     TeacherCache.write(asked(one), batches, tmp_path / "cache")
     TeacherCache.write(asked(one), batches, tmp_path / "cache")
-    for function in (asked(other), lambda x: one(x), lambda x: 2 * one(x)):
+    for function in (asked(other), lambda x: one(x), lambda x: 2 * one(x), lambda x, model=other: model(x)):
         with pytest.raises(ValueError, match="has the outputs of another teacher"):
             TeacherCache.write(function, batches, tmp_path / "cache")

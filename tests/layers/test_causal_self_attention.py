@@ -166,7 +166,7 @@ def test_its_projections_can_be_adapted_and_quantized(tmp_path):
             "must be a multiple of num_heads, .*; got a width of 8 and num_heads=3",
         ),
         ({"num_heads": 8}, "must be even, for they are turned in pairs; got 1"),
-        ({"rotary_base": 0}, "base must be above 1; got 0"),
+        ({"rotary_base": 0}, "rotary_base must be above 1; got 0"),
         ({"window": 0}, "window must be an integer of at least 1; got 0"),
         ({"dropout": 1}, "dropout must lie in 0 <= dropout < 1; got 1"),
         ({"use_bias": 1}, "use_bias must be True or False; got 1"),

@@ -8,7 +8,8 @@ from arrays import to_numpy
 
 from kerasblocks.layers import CausalSelfAttention
 from kerasblocks.models import generate, transformer_lm
-from kerasblocks.models._next_token import Sampling
+from kerasblocks.models._next_token import Sampling, sampling_of
+from kerasblocks.models._writing import _programs, _WritingWithCache
 
 VOCABULARY = 11
 PROMPT = np.array([3, 1, 4, 1, 5])
@@ -48,19 +49,10 @@ def test_with_and_without_a_cache_it_writes_what_full_calls_say(options):
     assert text.dtype == np.int32
 
 
-def test_logits_of_cached_steps_equal_full_ones(model, monkeypatch):
-    seen = []
-
-    def noted(self, logits, uniform):
-        seen.append(logits)
-        return keras.ops.cast(keras.ops.argmax(logits, axis=-1), "int32")
-
-    monkeypatch.setattr(Sampling, "token", noted)
-    from kerasblocks.models import _writing
-
+def test_logits_of_cached_steps_equal_full_ones(model):
     tokens = np.zeros((1, 16), "int32")
     tokens[0, -5:], present = PROMPT, np.array([[False] * 11 + [True] * 5])
-    writing = _writing._WritingWithCache(model, (), Sampling(0.0, None, None, VOCABULARY), 16)
+    writing = _WritingWithCache(model, (), Sampling(True, None, False), 16)
     logits, state = writing.first(keras.ops.convert_to_tensor(tokens), keras.ops.convert_to_tensor(present))
     text = PROMPT.tolist()
     for count in range(6):
@@ -108,10 +100,15 @@ def test_a_text_ends_after_a_stop_token(model):
 def test_a_context_forgets_the_older_half(model):
     text = generate(model, PROMPT, 12, temperature=0, context=8)
     assert len(text) == 17
-    by_hand = greedy_by_hand(model, PROMPT, 3)
+    by_hand = greedy_by_hand(model, PROMPT, 4)
     while len(by_hand) < 17:
-        by_hand = by_hand[:-4] + greedy_by_hand(model, by_hand[-4:], min(4, 17 - len(by_hand)))
+        by_hand = by_hand[:-4] + greedy_by_hand(model, by_hand[-4:], min(5, 17 - len(by_hand)))
     assert text.tolist() == by_hand
+    long = np.arange(9) % VOCABULARY
+    beside = generate(model, [PROMPT, long], 1, temperature=0, context=8)
+    assert beside[0].tolist() == greedy_by_hand(model, PROMPT, 1)
+    assert beside[1].tolist() == [*long[:5], *greedy_by_hand(model, long[5:], 1)]
+    assert generate(model, long[:8], 1, temperature=0, context=8).tolist() == greedy_by_hand(model, long[:8], 1)
 
 
 def test_no_tokens_are_added_where_none_are_asked_for(model):
@@ -129,6 +126,44 @@ def test_other_models_are_called_on_the_whole_text():
         generate(recurrent, PROMPT, 1, cache=True)
     mixed = keras.Model(inputs, keras.layers.Dense(VOCABULARY)(CausalSelfAttention(2)(h)))
     assert generate(mixed, PROMPT, 8, temperature=0).tolist() == greedy_by_hand(mixed, PROMPT, 8)
+
+
+class Places(keras.layers.Layer):
+    """Adds an embedding of the position."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(200, shape[-1]), initializer="uniform")
+
+    def call(self, x):
+        return x + self.table[: keras.ops.shape(x)[1]]
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_models_with_embeddings_of_positions_are_called_on_the_whole_text():
+    inputs = keras.Input((None,), dtype="int32")
+    h = Places()(keras.layers.Embedding(VOCABULARY, 8)(inputs))
+    h = CausalSelfAttention(2, rotary_base=None, kernel_initializer="he_normal")(h)
+    placed = keras.Model(inputs, keras.layers.Dense(VOCABULARY, kernel_initializer="he_normal")(h))
+    assert generate(placed, PROMPT, 8, temperature=0).tolist() == greedy_by_hand(placed, PROMPT, 8)
+
+
+def test_masks_are_refused_where_keys_are_kept():
+    inputs = keras.Input((None,), dtype="int32")
+    h = keras.layers.Embedding(VOCABULARY, 8, mask_zero=True)(inputs)
+    masked = keras.Model(inputs, keras.layers.Dense(VOCABULARY)(CausalSelfAttention(2)(h)))
+    assert generate(masked, PROMPT, 4, temperature=0).tolist() == greedy_by_hand(masked, PROMPT, 4)
+    with pytest.raises(ValueError, match="was given a mask or positions, which are not known of single tokens"):
+        generate(masked, PROMPT, 4, cache=True)
+
+
+def test_models_with_other_inputs_are_refused():
+    tokens, mask = (keras.Input((None,), dtype="int32", name=name) for name in ("tokens", "padding_mask"))
+    h = keras.layers.Embedding(VOCABULARY, 8)(tokens) + keras.ops.cast(mask, "float32")[:, :, None]
+    model = keras.Model({"tokens": tokens, "padding_mask": mask}, keras.layers.Dense(VOCABULARY)(h))
+    with pytest.raises(ValueError, match=r"model must take tokens, or .*; its inputs are .'padding_mask', 'tokens'"):
+        generate(model, PROMPT, 1)
 
 
 def test_weights_are_those_of_the_call(model):
@@ -151,20 +186,25 @@ def test_what_is_compiled_goes_with_its_model():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="Elsewhere the loop is always compiled.")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_the_step_is_compiled_where_the_model_is():
+def test_the_step_is_compiled_where_the_model_is(monkeypatch):
+    import torch
+
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
     model = model_of(num_layers=1)
     expected = generate(model, PROMPT, 5, temperature=0)
+    assert not compiled
     model.compile("sgd", "mse", jit_compile=True)
     np.testing.assert_array_equal(generate(model, PROMPT, 5, temperature=0), expected)
+    assert len(compiled) == 1
 
 
 def drawn(logits, count=4000, temperature=1.0, top_k=None, top_p=None):
     """Returns how often each token is drawn."""
     uniforms = (np.arange(count, dtype="float32") + 0.5) / count
-    sampling = Sampling(temperature, top_k, top_p, len(logits))
+    sampling, numbers = sampling_of(temperature, top_k, top_p, len(logits))
     tokens = sampling.token(
-        keras.ops.tile(np.array([logits], "float32"), (count, 1)), keras.ops.convert_to_tensor(uniforms)
+        keras.ops.tile(np.array([logits], "float32"), (count, 1)), keras.ops.convert_to_tensor(uniforms), numbers
     )
     return np.bincount(to_numpy(tokens).astype(int), minlength=len(logits)) / count
 
@@ -185,6 +225,8 @@ P = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
         ({"top_p": 0.39}, [0, 1, 0, 0, 0]),
         ({"top_p": 1.0}, P),
         ({"top_k": 4, "top_p": 0.6}, [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0]),
+        ({"top_k": 2, "top_p": 0.61}, [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0]),
+        ({"temperature": 1e-30}, [0, 1, 0, 0, 0]),
     ],
     ids=str,
 )
@@ -211,11 +253,12 @@ def test_impossible_tokens_are_never_drawn():
         (([1], 1), {"top_k": 0}, "top_k must be an integer of at least 1; got 0"),
         (([1], 1), {"top_p": 0}, "top_p must lie in 0 < top_p <= 1; got 0"),
         (([1], 1), {"seed": -1}, "seed must be an integer of at least 0; got -1"),
+        (([1], 1), {"stop_ids": 3}, "stop_ids must be tokens in a list or the like; got 3"),
         (([1], 1), {"stop_ids": [11]}, "stop_ids must be below 11"),
         (([1], 1), {"context": 1}, "context must be an integer of at least 2; got 1"),
         (([1], 1), {"cache": 1}, "cache must be True or False; got 1"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_bad_arguments_are_refused(arguments, options, message, model):
     with pytest.raises(ValueError, match=message):
@@ -228,3 +271,10 @@ def test_models_of_another_shape_are_refused():
     flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(ValueError, match=r"logits of shape \(batch, length, vocabulary\); its output is \(None, 3\)"):
         generate(flat, [1], 1)
+
+
+def test_other_temperatures_compile_nothing_anew(model):
+    generate(model, PROMPT, 3, temperature=0.7, top_p=0.5, seed=0)
+    before = {key: id(program) for key, program in _programs[model].items()}
+    generate(model, PROMPT, 5, temperature=0.9, top_p=0.6, seed=1)
+    assert {key: id(program) for key, program in _programs[model].items()} == before

@@ -112,11 +112,19 @@ def test_dropped_weights_keep_the_mean():
         ({}, {"window": 0}, "window must be an integer of at least 1; got 0"),
         ({}, {"dropout": 1.0}, "dropout must lie in 0 <= dropout < 1; got 1.0"),
         ({}, {"dropout": 0.5}, "dropout needs a seed"),
-        ({}, {"segment_ids": np.ones((2, 5)), "start": 0}, "do not go with start"),
+        ({}, {"segment_ids": np.ones((2, 5), int), "start": 0}, "do not go with start"),
+        ({}, {"segment_ids": np.ones((2, 5))}, "segment_ids must be whole numbers; got dtype float"),
+        ({}, {"key_mask": np.ones((2, 1), bool)}, r"key_mask must have the shape .*\(2, 5\); got \(2, 1\)"),
+        (
+            {},
+            {"start": 1},
+            "start must leave room for the queries among the keys; got start=1 for 5 queries and 5 keys",
+        ),
+        ({}, {"start": -1}, "start must leave room"),
         ({"heads": 4, "groups": 3}, {}, "heads must be a multiple of the key-value heads"),
         ({"keys": 6}, {}, "as many queries as keys"),
     ],
-    ids=range(6),
+    ids=range(10),
 )
 def test_bad_arguments_are_refused(change, options, message):
     with pytest.raises(ValueError, match=message):

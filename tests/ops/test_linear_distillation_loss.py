@@ -29,8 +29,13 @@ def test_losses_and_gradients_are_those_of_whole_logits(tokens, chunk, near):
 
     found = function_and_gradients(chunked, [hidden, kernel], upstream)
     expected = function_and_gradients(whole, [hidden, kernel], upstream)
+    # A product of other sizes may round its logits otherwise, by so much of what teacher and student differ by.
+    logits, said = hidden @ kernel, teacher @ teacher_kernel
+    rounding = 2 * 2.0**-23 * abs(logits).max(initial=0) / max(abs(logits - said).max(initial=0), 1e-3)
+    tolerance = max(1e-5, rounding)
+    assert tolerance < 1e-3
     for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * abs(other).max(initial=0))
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * abs(other).max(initial=0))
 
 
 def test_axes_in_front_and_half_precision():

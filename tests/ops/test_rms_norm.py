@@ -56,6 +56,25 @@ def path(request, monkeypatch):
         yield request.param
 
 
+@pytest.mark.parametrize("seen", ["part", "sum"])
+def test_upstream_gradients_need_not_lie_in_a_row(path, seen):
+    x, scale, _ = arrays((512, 130), (-1,))
+    upstream = np.zeros((512, 200), "float32")
+    upstream[:, 30:160] = arrays((512, 130), (-1,), seed=1)[2] if seen == "part" else 1.0
+
+    def function(x, scale):
+        y = rms_norm(x, scale)
+        if seen == "sum":
+            return keras.ops.sum(y)
+        return keras.ops.concatenate([keras.ops.zeros((512, 30)), y, keras.ops.zeros((512, 40))], axis=1)
+
+    outer = np.array(1.0, "float32") if seen == "sum" else upstream
+    _, by_x, by_scale = function_and_gradients(function, [x, scale], outer)
+    wanted = oracle_gradients(x, scale, upstream[:, 30:160])
+    assert_close(by_x, wanted[0], 2e-5)
+    assert_close(by_scale, wanted[1], 2e-5)
+
+
 SHAPES = [
     ((7,), (-1,)),
     ((1, 1), (-1,)),
