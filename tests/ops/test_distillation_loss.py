@@ -224,3 +224,8 @@ def test_symbols_have_the_shape_of_the_result():
 def test_bad_arguments_are_refused(student, options, message):
     with pytest.raises(ValueError, match=message):
         distillation_loss(np.zeros(student, "float32"), np.zeros((2, 3), "float32"), **options)
+
+
+def test_a_temperature_whose_square_is_no_float32_is_refused():
+    with pytest.raises(ValueError, match=r"temperature must be 1e\+18 at most, .*; got 1e\+20"):
+        distillation_loss(np.zeros((1, 3)), np.ones((1, 3)), temperature=1e20)
