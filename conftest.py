@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What one test or process has compiled for long with JAX serves the others.
 _compiled = tempfile.TemporaryDirectory(prefix="kerasblocks-tests-", ignore_cleanup_errors=True)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md").pytest()
 
 

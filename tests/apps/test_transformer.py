@@ -92,7 +92,7 @@ def test_the_same_command_goes_on_where_the_run_was_killed(finished, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     checkpoints = tmp_path / "run" / "checkpoints"
-    while process.poll() is None and not [*checkpoints.glob("checkpoint-*[5-7].json")]:
+    while process.poll() is None and not [*checkpoints.glob("checkpoint-*.json")]:
         time.sleep(0.001)
     process.kill()
     process.wait()

@@ -53,7 +53,12 @@ def test_batch_normalization_in_the_block(tmp_path):
 
 
 def test_in_models_of_every_kind(tmp_path):
-    check_models(lambda: ResidualBlock(SwiGLU(), normalization="rms", scale="layerscale"), random((4, 5, 3)), tmp_path)
+    check_models(
+        lambda: ResidualBlock(SwiGLU(), normalization="rms", scale="layerscale"),
+        random((4, 5, 3)),
+        tmp_path,
+        to_the_end=True,
+    )
 
 
 def test_a_strided_block_in_models_of_every_kind(tmp_path):

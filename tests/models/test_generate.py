@@ -17,7 +17,7 @@ PROMPT = np.array([3, 1, 4, 1, 5])
 
 def model_of(**options):
     """Returns a model whose weights are so large that it has something to say."""
-    sizes = {"vocabulary_size": VOCABULARY, "num_layers": 2, "num_heads": 2, "width": 8}
+    sizes = {"vocabulary_size": VOCABULARY, "num_layers": 1, "num_heads": 2, "width": 8}
     model = transformer_lm(**sizes | options, seed=0)
     model.set_weights([each * (20 if each.ndim > 1 else 1) for each in model.get_weights()])
     return model
@@ -44,7 +44,7 @@ def model():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_key_value_heads": 1, "window": 4}, {"rotary_base": None, "segments": True}, {"dropout": 0.5}],
+    [{}, {"num_layers": 2, "num_key_value_heads": 1, "window": 4}, {"rotary_base": None, "segments": True}, {"dropout": 0.5}],
     ids=str,
 )
 def test_with_and_without_a_cache_it_writes_what_full_calls_say(options):
@@ -198,7 +198,7 @@ def test_the_step_is_compiled_where_the_model_is(monkeypatch):
 
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
-    model = model_of(num_layers=1)
+    model = model_of()
     expected = generate(model, PROMPT, 5, temperature=0)
     assert not compiled
     model.compile("sgd", "mse", jit_compile=True)

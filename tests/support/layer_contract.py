@@ -1,6 +1,7 @@
 """What every layer of the library keeps, whatever it computes."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -67,8 +68,13 @@ def _check_half_precision(
     assert_close(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32")), expected, tolerance)
 
 
-def check_models(make: Callable[..., keras.layers.Layer], x: np.ndarray, folder: Path) -> None:
-    """Checks the layer in Functional and subclassed models, with unknown sizes, every way of running, and remat."""
+def check_models(
+    make: Callable[..., keras.layers.Layer], x: np.ndarray, folder: Path, to_the_end: bool = False
+) -> None:
+    """Checks the layer in Functional and subclassed models, with unknown sizes, every way of running, and remat.
+
+    PyTorch's compiler traces the step, but makes code of it, which takes a minute, only `to_the_end`.
+    """
 
     class Subclassed(keras.Model):
         def __init__(self) -> None:
@@ -102,7 +108,8 @@ def check_models(make: Callable[..., keras.layers.Layer], x: np.ndarray, folder:
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-            model.fit(x, target, batch_size=len(x), epochs=2, verbose=0, shuffle=False)
+            with contextlib.nullcontext() if to_the_end else _without_code():
+                model.fit(x, target, batch_size=len(x), epochs=2, verbose=0, shuffle=False)
         trained.append([weight.copy() for weight in model.get_weights()])
     assert all(np.isfinite(weight).all() for weight in trained[0])
     trainable = [weight for weight in functional.weights if weight.trainable]
@@ -112,6 +119,15 @@ def check_models(make: Callable[..., keras.layers.Layer], x: np.ndarray, folder:
     for other in trained[1:]:
         for weight, wanted in zip(other, trained[0], strict=True):
             np.testing.assert_allclose(weight, wanted, rtol=1e-4, atol=1e-6)
+
+
+def _without_code() -> contextlib.AbstractContextManager[Any]:
+    """Within, PyTorch's compiler runs the operations that it has traced one by one."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return mock.patch("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
 
 
 def _run_keras_harness(
