@@ -1,12 +1,12 @@
 """Claims of the small transformer: loss after nanoGPT's steps on tinyshakespeare, time of a step, speed of writing."""
 
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def loss(text: Path, seeds: int = 3) -> None:
 def steps(nanogpt: Path, blocks: int = 15) -> None:
     """Measures the time of a step of fit against nanoGPT's own training loop on PyTorch, at its CPU setting.
 
+    That runs in a process of its own, which waits while ours takes its steps.
+
     Args:
         nanogpt: a checkout of nanoGPT, whose model.py is imported.
         blocks: how many paired blocks.
@@ -64,45 +66,33 @@ def steps(nanogpt: Path, blocks: int = 15) -> None:
     optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.1, beta_2=0.99, global_clipnorm=1.0)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     batches = TokenBatches(tokens, context=_CONTEXT, batch_size=_BATCH, steps=_STEPS)
-    fits: dict[str, Callable[[], float]] = {"ours": seconds_of_a_step(model, [], _STEPS, batches)}
-    fits |= {name: _of_nanogpt(nanogpt, tokens) for name in ("other", "again")}
-    row = {"parameters": model.count_params(), "steps_a_block": _STEPS - FIRST, **ratios(take_turns(fits, blocks))}
+    with _of_nanogpt(nanogpt) as other, _of_nanogpt(nanogpt) as again:
+        fits = {"ours": seconds_of_a_step(model, [], _STEPS, batches), "other": other, "again": again}
+        found = ratios(take_turns(fits, blocks))
+    row = {"parameters": model.count_params(), "steps_a_block": _STEPS - FIRST, **found}
     append_row(
         "transformer_steps", environment(), {**row, "bar": 1.5 if keras.backend.backend() == "tensorflow" else 1}
     )
 
 
-def _of_nanogpt(folder: Path, tokens: np.ndarray) -> Callable[[], float]:
-    """Returns a function that takes steps as nanoGPT's train.py does and returns the seconds of one."""
-    import torch
+@contextlib.contextmanager
+def _of_nanogpt(folder: Path) -> Iterator[Callable[[], float]]:
+    """Gives a function that has nanoGPT's own loop take the steps, and returns the seconds of one."""
+    command = [sys.executable, "-m", "benchmarks._nanogpt", str(folder)]
+    command += map(str, (_STEPS, FIRST, _VOCABULARY, _CONTEXT, _BATCH))
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1], **pipes) as process:
+        loop: Any = process
+        if "ready\n" not in loop.stdout:  # which reads what nanoGPT says of itself, too
+            raise RuntimeError(f"nanoGPT's loop did not start; is {folder} a checkout of it?")
 
-    sys.path.insert(0, str(folder))
-    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+        def seconds() -> float:
+            loop.stdin.write("\n")
+            loop.stdin.flush()
+            return float(loop.stdout.readline())
 
-    torch.manual_seed(1337)
-    sizes = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": _CONTEXT, "vocab_size": _VOCABULARY}
-    model = GPT(GPTConfig(dropout=0.0, bias=False, **sizes))
-    optimizer = model.configure_optimizers(1e-1, 1e-3, (0.9, 0.99), "cpu")
-
-    def batch() -> tuple[Any, Any]:
-        starts = torch.randint(len(tokens) - _CONTEXT, (_BATCH,))
-        rows = [torch.from_numpy(tokens[start : start + _CONTEXT + 1]) for start in starts]
-        return torch.stack([row[:-1] for row in rows]), torch.stack([row[1:] for row in rows])
-
-    def run() -> float:
-        begin, (x, y) = 0.0, batch()
-        for number in range(_STEPS):
-            if number == FIRST:
-                begin = time.perf_counter()
-            _, value = model(x, y)
-            x, y = batch()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return (time.perf_counter() - begin) / (_STEPS - FIRST)
-
-    return run
+        yield seconds
+        loop.stdin.close()
 
 
 def writing(context: int = 256, blocks: int = 5) -> None:
