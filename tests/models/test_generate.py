@@ -44,7 +44,12 @@ def model():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_layers": 2, "num_key_value_heads": 1, "window": 4}, {"rotary_base": None, "segments": True}, {"dropout": 0.5}],
+    [
+        {},
+        {"num_layers": 2, "num_key_value_heads": 1, "window": 4},
+        {"rotary_base": None, "segments": True},
+        {"dropout": 0.5},
+    ],
     ids=str,
 )
 def test_with_and_without_a_cache_it_writes_what_full_calls_say(options):
