@@ -11,7 +11,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# What one test or process has compiled for long with JAX serves the others.
+# What one test or process has compiled with JAX serves the others, unless it took no time.
 _compiled = tempfile.TemporaryDirectory(prefix="kerasblocks-tests-", ignore_cleanup_errors=True)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")

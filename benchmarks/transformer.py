@@ -92,7 +92,6 @@ def _of_nanogpt(folder: Path) -> Iterator[Callable[[], float]]:
             return float(loop.stdout.readline())
 
         yield seconds
-        loop.stdin.close()
 
 
 def writing(context: int = 256, blocks: int = 5) -> None:
