@@ -7,6 +7,10 @@ from typing import Any
 
 import keras
 
+from kerasblocks._backend_module import backend_module
+from kerasblocks.ops.causal_attention import mask_of
+
+_backend = backend_module("kerasblocks.ops._decoding")
 _now = threading.local()
 
 
@@ -24,9 +28,9 @@ class Decoding:
     """
 
     def __init__(self, start: Any, key_mask: Any, caches: list[tuple[Any, Any]] | None = None) -> None:
-        self.start, self.key_mask = start, key_mask
         self.caches: list[tuple[Any, Any]] = []
-        self._before = caches
+        self._start, self._key_mask, self._before = start, key_mask, caches
+        self._masks: dict[Any, Any] = {}
 
     @contextlib.contextmanager
     def active(self) -> Iterator["Decoding"]:
@@ -40,14 +44,24 @@ class Decoding:
     def extended(self, key: Any, value: Any) -> tuple[Any, Any]:
         """Returns the keys and values of all places for the next call of attention, given those of this pass."""
         if self._before is not None:
-            places = (0, self.start, 0, 0)
             kept = self._before[len(self.caches)]
             key, value = (
-                keras.ops.slice_update(old, places, keras.ops.cast(new, old.dtype))
+                _backend.put(old, keras.ops.cast(new, old.dtype), self._start)
                 for old, new in zip(kept, (key, value), strict=True)
             )
         self.caches.append((key, value))
         return key, value
+
+    def positions(self, length: Any) -> Any:
+        """Returns the places of the tokens of this pass."""
+        return keras.ops.arange(length, dtype="int32") + keras.ops.cast(self._start, "int32")
+
+    def mask(self, query: Any, key: Any, window: int | None) -> Any:
+        """Returns which keys each query sees; it is made once for all calls of attention of a pass."""
+        kind = query.shape[1], key.shape[1], window
+        if kind not in self._masks:
+            self._masks[kind] = mask_of(query, key, self._start, self._key_mask, None, window)
+        return self._masks[kind]
 
 
 def current() -> Decoding | None:

@@ -15,7 +15,7 @@ from kerasblocks.layers._joined_weights import (
 )
 from kerasblocks.layers.rms_norm import RMSNorm
 from kerasblocks.ops._floating import accumulation_dtype, as_floating, cast_to
-from kerasblocks.ops.causal_attention import attend, check_of_keys
+from kerasblocks.ops.causal_attention import attend, check_of_keys, mask_of
 from kerasblocks.ops.rms_norm import check_epsilon, normalize
 from kerasblocks.ops.rotary_embedding import check_base, check_positions, turned
 
@@ -185,25 +185,24 @@ class CausalSelfAttention(keras.layers.Layer):
             check_positions(tuple(joined.shape), tuple(positions.shape))
         heads = self.num_heads, self._key_value_heads
         joined = ops.reshape(joined, (batch, length, heads[0] + 2 * heads[1], features))
-        decoding, start = _decoding.current(), None
-        if decoding is not None:
+        query_key, value = joined[:, :, : sum(heads)], joined[:, :, sum(heads) :]
+        decoding = _decoding.current()
+        if decoding is None:
+            query, key = self._placed(query_key, positions)
+            seen = mask_of(query, key, None, mask, segment_ids, self.window)
+        else:
             if mask is not None or positions is not None:
                 raise ValueError(
                     f"{self.name} was given a mask or positions, which are not known of single tokens: generate with "
                     "cache=False."
                 )
-            start, mask, segment_ids = decoding.start, decoding.key_mask, None  # each text is one segment
-            positions = ops.arange(length, dtype="int32") + ops.cast(start, "int32")
-        query_key, value = ops.split(joined, [sum(heads)], axis=2)
-        query_key = self._placed(query_key, positions)
-        query, key = ops.split(query_key, [heads[0]], axis=2)
-        if decoding is not None:
+            query, key = self._placed(query_key, decoding.positions(length))
             key, value = decoding.extended(key, value)
-        dropout = self.dropout if training else 0.0
-        outputs = attend(query, key, value, start, mask, segment_ids, self.window, dropout, self._seeds)
+            seen = decoding.mask(query, key, self.window)  # of one segment, for each text is one
+        outputs = attend(query, key, value, seen, self.dropout if training else 0.0, self._seeds)
         return self.output_projection(ops.reshape(outputs, (batch, length, heads[0] * features)))
 
-    def _placed(self, query_key: Any, positions: Any) -> Any:
+    def _placed(self, query_key: Any, positions: Any) -> tuple[Any, Any]:
         """Returns queries and keys normalized and turned: both at once, for operations on small tensors take time."""
         ops, wide = keras.ops, accumulation_dtype(self.compute_dtype)
         if self._norms:
@@ -213,7 +212,8 @@ class CausalSelfAttention(keras.layers.Layer):
             query_key = query_key * ops.stack(scales)
         if self.rotary_base is not None:
             query_key = turned(query_key, positions, self.rotary_base)
-        return cast_to(query_key, self.compute_dtype)
+        query_key = cast_to(query_key, self.compute_dtype)
+        return query_key[:, :, : self.num_heads], query_key[:, :, self.num_heads :]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)

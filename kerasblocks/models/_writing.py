@@ -1,7 +1,8 @@
 """The loop that adds tokens to texts, compiled once for each shape, with keys and values kept or not."""
 
+import collections
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,8 +15,9 @@ from kerasblocks.ops import fast_paths_enabled
 
 NO_TOKEN = -1
 
-_backend = backend_module("kerasblocks.ops._compiled")
-_programs: "weakref.WeakKeyDictionary[Any, dict[Any, Any]]" = weakref.WeakKeyDictionary()
+_backend = backend_module("kerasblocks.ops._decoding")
+_programs: "weakref.WeakKeyDictionary[Any, collections.OrderedDict[Any, Any]]" = weakref.WeakKeyDictionary()
+_MOST_PROGRAMS = 16  # of a model; the one that was used longest ago is forgotten
 _LEAST_SIZE = 16  # Lengths are rounded up to powers of two from here on.
 
 
@@ -49,12 +51,15 @@ def added_tokens(
         tokens[row, place], present[row, place] = text, True
     drawn = np.zeros((room, len(texts)), "float32")
     drawn[:new] = uniforms
-    known = _programs.setdefault(model, {})
+    known = _programs.setdefault(model, collections.OrderedDict())
     variables = tuple(map(id, model.variables))
     key = (length, room, len(texts), stops, sampling, cache, fast_paths_enabled(), variables, model.jit_compile)
     if key not in known:
         writing = (_WritingWithCache if cache else _Writing)(model, stops, sampling, room)
         known[key] = _backend.compiled(writing.run, weakref.ref(model))
+        if len(known) > _MOST_PROGRAMS:
+            known.popitem(last=False)
+    known.move_to_end(key)
     found = known[key](tokens, present, drawn, ended, np.asarray(new, "int32"), numbers)
     return np.asarray(keras.ops.convert_to_numpy(found))[:, :new]
 
@@ -65,28 +70,35 @@ class _Writing:
     def __init__(self, model: Any, stops: tuple[int, ...], sampling: Sampling, room: int) -> None:
         self._model = weakref.ref(model)  # What is compiled for a model must not keep it alive.
         self._stops, self._sampling, self._room = stops, sampling, room
-        self._compiled_step: Callable[..., Any] = _backend.compiled_step(self.next, model.jit_compile)
+        self._compiled_step = _backend.compiled_step(self.step, self._model, model.jit_compile)
 
     def run(self, tokens: Any, present: Any, uniforms: Any, ended: Any, new: Any, numbers: Any) -> Any:
         """Returns the tokens that are added."""
         ops = keras.ops
-        written = ops.full((tokens.shape[0], self._room), NO_TOKEN, "int32")
 
         def goes_on(count: Any, logits: Any, ended: Any, *_: Any) -> Any:
             return ops.logical_and(count < new, ops.logical_not(ops.all(ended)))
 
-        def step(count: Any, logits: Any, ended: Any, written: Any, state: Any) -> Any:
-            token = self._sampling.token(logits, ops.take(uniforms, count, axis=0), numbers)
-            column = (ops.arange(self._room, dtype="int32") == count)[None, :]
-            written = ops.where(column, ops.where(ended, NO_TOKEN, token)[:, None], written)
-            for stop in self._stops:
-                ended = ops.logical_or(ended, token == stop)
-            logits, state = self._compiled_step(token, count, present, state)
-            return count + 1, logits, ended, written, state
+        def step(*loop: Any) -> Any:
+            return self._compiled_step(present, uniforms, numbers, *loop)
 
         logits, state = self.first(tokens, present)
+        written = ops.full((tokens.shape[0], self._room), NO_TOKEN, "int32")
         start = ops.convert_to_tensor(0, "int32"), logits, ended, written, state
         return ops.while_loop(goes_on, step, start)[3]
+
+    def step(
+        self, present: Any, uniforms: Any, numbers: Any, count: Any, logits: Any, ended: Any, written: Any, state: Any
+    ) -> Any:
+        """Returns what changes from one token to the next, after token number `count` has been drawn and read."""
+        ops = keras.ops
+        token = self._sampling.token(logits, ops.take(uniforms, count, axis=0), numbers)
+        column = (ops.arange(self._room, dtype="int32") == count)[None, :]
+        written = ops.where(column, ops.where(ended, NO_TOKEN, token)[:, None], written)
+        for stop in self._stops:
+            ended = ops.logical_or(ended, token == stop)
+        logits, state = self.next(token, count, present, state)
+        return count + 1, logits, ended, written, state
 
     def first(self, tokens: Any, present: Any) -> tuple[Any, Any]:
         """Returns the logits of the first new token, and what `next` needs of the text."""

@@ -47,8 +47,9 @@ def generate(
     """Continues prompts token by token: each is drawn from softmax(logits / T) given all before it.
 
     The prompts are read at once, then each new token alone, for the keys and values of those before it are kept. The
-    loop is compiled on JAX and TensorFlow; on PyTorch its step is, if the model was compiled with `jit_compile=True`.
-    Shapes are rounded up, so that few are compiled.
+    loop is compiled on JAX and TensorFlow. On PyTorch its step is compiled if the model was with `jit_compile=True`;
+    else, after 64 tokens, its operations are recorded and run without the layers' Python. Shapes are rounded up, so
+    that few are compiled.
 
     With `top_k` and `top_p` both, a token must be among both. The random numbers are NumPy's (PCG64): one for each
     token, whose place in the cumulated probabilities is the token.

@@ -83,7 +83,7 @@ def causal_attention(
     check_of_keys("segment_ids", segment_ids, tuple(key.shape))
     if segment_ids is not None and start is not None:
         raise ValueError("segment_ids are those of all queries and keys; they do not go with start.")
-    return attend(query, key, value, start, key_mask, segment_ids, window, dropout, seed)
+    return attend(query, key, value, mask_of(query, key, start, key_mask, segment_ids, window), dropout, seed)
 
 
 def check_of_keys(name: str, values: Any, key: tuple[int | None, ...]) -> None:
@@ -96,29 +96,19 @@ def check_of_keys(name: str, values: Any, key: tuple[int | None, ...]) -> None:
         raise ValueError(f"segment_ids must be whole numbers; got dtype {dtype_of(values)}.")
 
 
-def attend(
-    query: Any,
-    key: Any,
-    value: Any,
-    start: Any,
-    key_mask: Any,
-    segment_ids: Any,
-    window: int | None,
-    dropout: float,
-    seed: Any,
-) -> Any:
-    """Computes `causal_attention` of arguments that have been checked."""
-    mask = None
-    short = window is not None and key.shape[1] is not None and key.shape[1] <= window
-    if not (start is None and key_mask is None and segment_ids is None and (window is None or short)):
-        mask = _mask(query, key, 0 if start is None else start, key_mask, segment_ids, window)
+def attend(query: Any, key: Any, value: Any, mask: Any, dropout: float, seed: Any) -> Any:
+    """Computes `causal_attention` of arguments that have been checked, of what the mask lets be seen."""
     if dropout:
         return reference(query, key, value, mask, dropout, seed)
     return _attention(query, key, value, mask)
 
 
-def _mask(query: Any, key: Any, start: Any, key_mask: Any, segment_ids: Any, window: int | None) -> Any:
-    """Returns which keys each query sees, of shape (batch or 1, queries, keys)."""
+def mask_of(query: Any, key: Any, start: Any, key_mask: Any, segment_ids: Any, window: int | None) -> Any:
+    """Returns which keys each query sees, of shape (batch or 1, queries, keys); None for all up to its own position."""
+    short = window is None or (key.shape[1] is not None and key.shape[1] <= window)
+    if start is None and key_mask is None and segment_ids is None and short:
+        return None
+    start = 0 if start is None else start
     ops = keras.ops
     queries = (ops.arange(ops.shape(query)[1], dtype="int32") + ops.cast(start, "int32"))[None, :, None]
     keys = ops.arange(ops.shape(key)[1], dtype="int32")[None, None, :]

@@ -187,6 +187,14 @@ def test_weights_are_those_of_the_call(model):
     assert after.tolist() == greedy_by_hand(one, PROMPT, 10)
 
 
+def test_few_programs_are_kept():
+    model = model_of()
+    for stop in range(VOCABULARY):
+        generate(model, PROMPT, 1, stop_ids=[stop], cache=False)
+        generate(model, PROMPT, 1, stop_ids=[stop], top_k=2, cache=False)
+    assert len(_programs[model]) == 16
+
+
 def test_what_is_compiled_goes_with_its_model():
     model = model_of()
     generate(model, PROMPT, 2)
@@ -195,6 +203,72 @@ def test_what_is_compiled_goes_with_its_model():
     keras.backend.clear_session()
     gc.collect()
     assert known() is None
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="Elsewhere the loop is always compiled.")
+class TestRecordedSteps:
+    """On PyTorch a step's operations are recorded when it has been taken often."""
+
+    @pytest.fixture(autouse=True)
+    def recorded(self, monkeypatch):
+        """Collects what is recorded, from the third step on."""
+        from kerasblocks.ops import _decoding_torch
+
+        graphs, make = [], _decoding_torch.make_fx
+
+        def kept(*arguments, **options):
+            record = make(*arguments, **options)
+
+            def run(*arguments):
+                graphs.append(record(*arguments))
+                return graphs[-1]
+
+            return run
+
+        monkeypatch.setattr(_decoding_torch, "make_fx", kept)
+        monkeypatch.setattr(_decoding_torch, "EAGER_STEPS", 2)
+        return graphs
+
+    @pytest.mark.parametrize("cache", [True, False])
+    @pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 2.0, "top_k": 9, "top_p": 0.9}], ids=str)
+    def test_the_text_is_that_of_eager_steps(self, recorded, monkeypatch, sampling, cache):
+        from kerasblocks.ops import _decoding_torch
+
+        options = {"num_layers": 2, "num_key_value_heads": 1, "window": 6}
+        texts = generate(model_of(**options), [PROMPT, [2]], 20, seed=3, cache=cache, stop_ids=[9], **sampling)
+        assert len(recorded) == 1
+        monkeypatch.setattr(_decoding_torch, "EAGER_STEPS", 100)
+        eager = generate(model_of(**options), [PROMPT, [2]], 20, seed=3, cache=cache, stop_ids=[9], **sampling)
+        assert [each.tolist() for each in texts] == [each.tolist() for each in eager]
+
+    def test_weights_are_those_of_the_call(self, recorded):
+        one = model_of()
+        before = generate(one, PROMPT, 12, temperature=0)
+        one.set_weights([np.roll(each, 1, axis=0) for each in one.get_weights()])
+        after = generate(one, PROMPT, 12, temperature=0)
+        assert len(recorded) == 1
+        assert before.tolist() != after.tolist()
+        assert after.tolist() == greedy_by_hand(one, PROMPT, 12)
+
+    def test_layers_that_look_at_values_are_called_on(self, recorded):
+        inputs = keras.Input((None,), dtype="int32")
+        h = Choosing()(keras.layers.Embedding(VOCABULARY, 8, embeddings_initializer="normal")(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(VOCABULARY, kernel_initializer="he_normal")(h))
+        assert generate(model, PROMPT, 12, temperature=0).tolist() == greedy_by_hand(model, PROMPT, 12)
+        assert not recorded
+
+
+class Choosing(keras.layers.Layer):
+    """Turns the sign where the last feature is negative, one by one, as no graph can."""
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            return x
+        rows = [[-place if float(place[-1]) < 0 else place for place in row] for row in x]
+        return keras.ops.stack([keras.ops.stack(row) for row in rows])
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="Elsewhere the loop is always compiled.")

@@ -1,4 +1,4 @@
-"""Functions of tensors and a model's variables, compiled by JAX."""
+"""What decoding takes from JAX: functions of tensors and a model's variables, compiled; a place in a cache."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +18,11 @@ def compiled(function: Callable[..., Any], model: Callable[[], Any]) -> Callable
     return lambda *arguments: jitted([variable.value for variable in model().variables], arguments)
 
 
-def compiled_step(function: Callable[..., Any], wanted: Any) -> Callable[..., Any]:
+def compiled_step(function: Callable[..., Any], model: Callable[[], Any], wanted: Any) -> Callable[..., Any]:
     """Returns the function: what calls it is compiled."""
     return function
+
+
+def put(cache: Any, new: Any, start: Any) -> Any:
+    """Returns the cache with what is new from place `start` of axis 1 on."""
+    return keras.ops.slice_update(cache, (0, start, *(0,) * (len(cache.shape) - 2)), new)
