@@ -22,11 +22,14 @@ def _is_traced() -> bool:
 
 
 def forbid_own_gradient(*tensors: Any) -> bool:
-    """Tells whether an exporter, `torch.autocast`, a `torch.func` transform or a forward-mode derivative is at work."""
+    """Tells whether an exporter, `torch.autocast`, a `torch.func` transform or a forward-mode derivative is at work.
+
+    Or a mode that sees every operation, of which some have tensors without values, that may be kept for no other call.
+    """
     first = tensors[0]
     if _is_traced() or first.device.type == "meta" or torch.is_autocast_enabled(first.device.type):
         return True
-    if torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
         return True
     unpack: Any = forward_ad.unpack_dual
     return any(unpack(each).tangent is not None for each in tensors if each is not None)

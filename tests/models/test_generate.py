@@ -264,7 +264,7 @@ class Choosing(keras.layers.Layer):
     def call(self, x):
         if isinstance(x, keras.KerasTensor):
             return x
-        rows = [[-place if float(place[-1]) < 0 else place for place in row] for row in x]
+        rows = [[-place if float(keras.ops.convert_to_numpy(place[-1])) < 0 else place for place in row] for row in x]
         return keras.ops.stack([keras.ops.stack(row) for row in rows])
 
     def compute_output_shape(self, shape):
