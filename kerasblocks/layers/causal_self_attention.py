@@ -178,6 +178,7 @@ class CausalSelfAttention(keras.layers.Layer):
     ) -> Any:
         ops, features = keras.ops, self._head_features
         joined = self.query_key_value(cast_to(as_floating(inputs), self.compute_dtype))
+        joined = cast_to(joined, self.compute_dtype)  # which PyTorch's products of float64 have not
         batch, length, _ = ops.shape(joined)
         check_of_keys("mask", mask, tuple(joined.shape))
         check_of_keys("segment_ids", segment_ids, tuple(joined.shape))
@@ -200,7 +201,8 @@ class CausalSelfAttention(keras.layers.Layer):
             key, value = decoding.extended(key, value)
             seen = decoding.mask(query, key, self.window)  # of one segment, for each text is one
         outputs = attend(query, key, value, seen, self.dropout if training else 0.0, self._seeds)
-        return self.output_projection(ops.reshape(outputs, (batch, length, heads[0] * features)))
+        outputs = self.output_projection(ops.reshape(outputs, (batch, length, heads[0] * features)))
+        return cast_to(outputs, self.compute_dtype)
 
     def _placed(self, query_key: Any, positions: Any) -> tuple[Any, Any]:
         """Returns queries and keys normalized and turned: both at once, for operations on small tensors take time."""

@@ -16,7 +16,8 @@ from kerasblocks.ops import fast_paths_enabled
 NO_TOKEN = -1
 
 _backend = backend_module("kerasblocks.ops._decoding")
-_programs: "weakref.WeakKeyDictionary[Any, collections.OrderedDict[Any, Any]]" = weakref.WeakKeyDictionary()
+_programs: "weakref.WeakKeyDictionary[Any, tuple[Any, collections.OrderedDict[Any, Any]]]"
+_programs = weakref.WeakKeyDictionary()
 _MOST_PROGRAMS = 16  # of a model; the one that was used longest ago is forgotten
 _LEAST_SIZE = 16  # Lengths are rounded up to powers of two from here on.
 
@@ -51,9 +52,9 @@ def added_tokens(
         tokens[row, place], present[row, place] = text, True
     drawn = np.zeros((room, len(texts)), "float32")
     drawn[:new] = uniforms
-    known = _programs.setdefault(model, collections.OrderedDict())
-    variables = tuple(map(id, model.variables))
-    key = (length, room, len(texts), stops, sampling, cache, fast_paths_enabled(), variables, model.jit_compile)
+    known = _programs_of(model)
+    modes = fast_paths_enabled(), model.jit_compile, _backend.surroundings()
+    key = (length, room, len(texts), stops, sampling, cache, *modes)
     if key not in known:
         writing = (_WritingWithCache if cache else _Writing)(model, stops, sampling, room)
         known[key] = _backend.compiled(writing.run, weakref.ref(model))
@@ -62,6 +63,15 @@ def added_tokens(
     known.move_to_end(key)
     found = known[key](tokens, present, drawn, ended, np.asarray(new, "int32"), numbers)
     return np.asarray(keras.ops.convert_to_numpy(found))[:, :new]
+
+
+def _programs_of(model: Any) -> "collections.OrderedDict[Any, Any]":
+    """Returns what is compiled for the model as it is; with other layers or variables nothing is."""
+    parts = [*model._flatten_layers(include_self=False), *model.variables]
+    kind = [(weakref.ref(each), str(getattr(each, "dtype_policy", ""))) for each in parts]
+    if model not in _programs or _programs[model][0] != kind:
+        _programs[model] = kind, collections.OrderedDict()
+    return _programs[model][1]
 
 
 class _Writing:

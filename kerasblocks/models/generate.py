@@ -49,7 +49,8 @@ def generate(
     The prompts are read at once, then each new token alone, for the keys and values of those before it are kept. The
     loop is compiled on JAX and TensorFlow. On PyTorch its step is compiled if the model was with `jit_compile=True`;
     else, after 64 tokens, its operations are recorded and run without the layers' Python. Shapes are rounded up, so
-    that few are compiled.
+    that few are compiled. What has been compiled or recorded knows new weights and other layers, but no attribute of a
+    layer that is changed later.
 
     With `top_k` and `top_p` both, a token must be among both. The random numbers are NumPy's (PCG64): one for each
     token, whose place in the cumulated probabilities is the token.

@@ -7,6 +7,11 @@ import keras
 import tensorflow as tf
 
 
+def surroundings() -> Any:
+    """Returns what else decides what a function computes, beside its arguments and the model."""
+    return None
+
+
 def compiled(function: Callable[..., Any], model: Callable[[], Any]) -> Callable[..., Any]:
     """Returns the function of arrays; `model()` is the one whose variables it reads."""
     graph = tf.function(function)

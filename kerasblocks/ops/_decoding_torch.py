@@ -1,14 +1,24 @@
 """What decoding takes from PyTorch: a step's operations, recorded so that no layer is called; a place in a cache."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 EAGER_STEPS = 64
 """Steps that are taken before one is recorded, which takes about as long as these."""
+
+
+def surroundings() -> Any:
+    """Returns what else decides what a function computes, beside its arguments and the model."""
+    device = keras.src.backend.torch.core.get_device()
+    kind = torch.device(device).type
+    return torch.is_autocast_enabled(kind) and (kind, torch.get_autocast_dtype(kind))
 
 
 def compiled(function: Callable[..., Any], model: Callable[[], Any]) -> Callable[..., Any]:
@@ -35,7 +45,8 @@ def put(cache: Any, new: Any, start: Any) -> Any:
 class _Recorded:
     """A function of tensors that are always of the same shapes, from some call on the operations of one such call.
 
-    A function that looks at the values of its tensors cannot be recorded, and stays as it is.
+    A function that looks at the values of its tensors cannot be recorded, nor one that leaves something on a layer:
+    they stay as they are.
     """
 
     def __init__(self, function: Callable[..., Any], model: Callable[[], Any]) -> None:
@@ -53,15 +64,85 @@ class _Recorded:
         return self._operations([variable.value for variable in self._variables], *arguments)
 
     def _record(self, arguments: tuple[Any, ...]) -> None:
-        self._variables = self._model().variables
+        model = self._model()
+        self._variables = model.variables
 
         def run(values: list[Any], *arguments: Any) -> Any:
-            with keras.StatelessScope(list(zip(self._variables, values, strict=True))):
-                return self._function(*arguments)
+            read = list(zip(self._variables, values, strict=True))
+            with keras.StatelessScope(read) as scope:
+                outputs = self._function(*arguments)
+            if any(scope.get_current_value(one) is not value for one, value in read):
+                raise RuntimeError("A variable was assigned.")
+            return outputs
 
         values = [variable.value for variable in self._variables]
+        attributes = [(vars(layer), dict(vars(layer))) for layer in model._flatten_layers()]
         try:
-            # With tensors that have no values, so that none is taken for a constant.
-            self._operations = make_fx(run, tracing_mode="fake")(values, *arguments)
+            operations = _operations_of(run, (values, *arguments))
         except Exception:  # whatever a layer raises that needs values
-            self._operations = None
+            operations = None
+        changed = False
+        for now, before in attributes:
+            if now.keys() != before.keys() or any(now[name] is not value for name, value in before.items()):
+                changed = True
+                now.clear()
+                now.update(before)
+        self._operations = None if changed else operations
+
+
+def _operations_of(function: Callable[..., Any], arguments: Any) -> Callable[..., Any]:
+    """Returns a function that does what this one does with tensors like these, operation by operation.
+
+    By a graph that is made here: `make_fx` patches PyTorch for all threads while it traces.
+    """
+    leaves, structure = tree_flatten(arguments)
+    fake = FakeTensorMode()  # of tensors that have no values, so that none is taken for a constant
+    with fake:
+        copies = [fake.from_tensor(leaf) for leaf in leaves]
+        with _Recorder(copies) as recorder:
+            outputs = function(*tree_unflatten(copies, structure))
+    flat, output_structure = tree_flatten(outputs)
+    run = recorder.module([recorder.node(leaf) for leaf in flat])
+    return lambda *arguments: tree_unflatten(run(*tree_flatten(arguments)[0]), output_structure)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the operations of this thread in a graph."""
+
+    def __init__(self, inputs: list[Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._graph, self._constants = torch.fx.Graph(), torch.nn.Module()
+        self._seen: list[Any] = []  # which keeps them, and so their ids, alive
+        self._nodes: dict[int, Any] = {}
+        for number, tensor in enumerate(inputs):
+            self._note(tensor, self._graph.placeholder(f"input_{number}"))
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = tree_map(self.node, (args, kwargs or {}))
+        outputs = operation(*args, **(kwargs or {}))
+        if isinstance(outputs, torch.Tensor):
+            self._note(outputs, self._graph.call_function(operation, *given))
+        elif isinstance(outputs, list | tuple):  # else it is a question, as for the device
+            node = self._graph.call_function(operation, *given)
+            for number, each in enumerate(outputs):
+                self._note(each, self._graph.call_function(operator.getitem, (node, number)))
+        return outputs
+
+    def node(self, value: Any) -> Any:
+        """Returns the graph's node of a tensor; anything else as it is."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        if id(value) not in self._nodes:  # a number that the code has made a tensor
+            name = f"constant_{len(self._seen)}"
+            self._constants.register_buffer(name, value)
+            self._note(value, self._graph.get_attr(name))
+        return self._nodes[id(value)]
+
+    def module(self, outputs: list[Any]) -> Any:
+        """Returns what has been noted as a function."""
+        self._graph.output(outputs)
+        return torch.fx.GraphModule(self._constants, self._graph)
+
+    def _note(self, tensor: Any, node: Any) -> None:
+        self._seen.append(tensor)
+        self._nodes[id(tensor)] = node

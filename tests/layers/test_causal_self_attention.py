@@ -135,6 +135,12 @@ def test_dropout_drops_while_training_only():
     assert abs(to_numpy(layer(X, training=True)) - to_numpy(layer(X))).max() > 0.01
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no float64 unless it is told so.")
+def test_float64():
+    outputs = CausalSelfAttention(2, dtype="float64")(random((1, 3, 8)).astype("float64"))
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float64"
+
+
 def test_each_projection_is_initialized_for_itself():
     layer = CausalSelfAttention(2, num_key_value_heads=1, kernel_initializer=keras.initializers.GlorotUniform(seed=3))
     layer.build((None, None, 8))

@@ -1,4 +1,5 @@
 import gc
+import threading
 import weakref
 
 import keras
@@ -187,12 +188,12 @@ def test_weights_are_those_of_the_call(model):
     assert after.tolist() == greedy_by_hand(one, PROMPT, 10)
 
 
-def test_few_programs_are_kept():
+def test_few_programs_are_kept(monkeypatch):
+    monkeypatch.setattr("kerasblocks.models._writing._MOST_PROGRAMS", 2)
     model = model_of()
-    for stop in range(VOCABULARY):
-        generate(model, PROMPT, 1, stop_ids=[stop], cache=False)
-        generate(model, PROMPT, 1, stop_ids=[stop], top_k=2, cache=False)
-    assert len(_programs[model]) == 16
+    for stop in (1, 2, 3):
+        generate(model, PROMPT, 1, stop_ids=[stop])
+    assert [key[3] for key in _programs[model][1]] == [(2,), (3,)]
 
 
 def test_what_is_compiled_goes_with_its_model():
@@ -211,23 +212,18 @@ class TestRecordedSteps:
 
     @pytest.fixture(autouse=True)
     def recorded(self, monkeypatch):
-        """Collects what is recorded, from the third step on."""
+        """Collects what is recorded, which is the third step."""
         from kerasblocks.ops import _decoding_torch
 
-        graphs, make = [], _decoding_torch.make_fx
+        found, record = [], _decoding_torch._operations_of
 
-        def kept(*arguments, **options):
-            record = make(*arguments, **options)
+        def kept(*arguments):
+            found.append(record(*arguments))
+            return found[-1]
 
-            def run(*arguments):
-                graphs.append(record(*arguments))
-                return graphs[-1]
-
-            return run
-
-        monkeypatch.setattr(_decoding_torch, "make_fx", kept)
+        monkeypatch.setattr(_decoding_torch, "_operations_of", kept)
         monkeypatch.setattr(_decoding_torch, "EAGER_STEPS", 2)
-        return graphs
+        return found
 
     @pytest.mark.parametrize("cache", [True, False])
     @pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 2.0, "top_k": 9, "top_p": 0.9}], ids=str)
@@ -250,22 +246,100 @@ class TestRecordedSteps:
         assert before.tolist() != after.tolist()
         assert after.tolist() == greedy_by_hand(one, PROMPT, 12)
 
-    def test_layers_that_look_at_values_are_called_on(self, recorded):
-        inputs = keras.Input((None,), dtype="int32")
-        h = Choosing()(keras.layers.Embedding(VOCABULARY, 8, embeddings_initializer="normal")(inputs))
-        model = keras.Model(inputs, keras.layers.Dense(VOCABULARY, kernel_initializer="he_normal")(h))
-        assert generate(model, PROMPT, 12, temperature=0).tolist() == greedy_by_hand(model, PROMPT, 12)
-        assert not recorded
+    @pytest.mark.parametrize("kind", ["looks at values", "assigns", "counts", "keeps"])
+    def test_layers_that_cannot_be_recorded_are_called_on(self, kind, recorded, monkeypatch):
+        from kerasblocks.ops import _decoding_torch
+
+        def text():
+            keras.utils.set_random_seed(0)
+            inputs = keras.Input((None,), dtype="int32")
+            h = keras.layers.Embedding(VOCABULARY, 8, embeddings_initializer="normal")(inputs)
+            own = Own(kind)
+            model = keras.Model(inputs, keras.layers.Dense(VOCABULARY, kernel_initializer="he_normal")(own(h)))
+            written = generate(model, PROMPT, 12, temperature=0).tolist()
+            assert own.kept is None or to_numpy(own.kept).size
+            return written, int(to_numpy(own.calls.value)), own.count
+
+        found = text()
+        monkeypatch.setattr(_decoding_torch, "EAGER_STEPS", 100)
+        assert found == text()
+
+    def test_other_layers_are_called_when_there_are_others(self, recorded):
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                keras.Input((None,), dtype="int32"),
+                layers.Embedding(VOCABULARY, 8, embeddings_initializer="normal"),
+                CausalSelfAttention(2),
+                layers.Dense(VOCABULARY, kernel_initializer="he_normal"),
+                layers.Rescaling(1.0),
+            ]
+        )
+        first = generate(model, PROMPT, 12, temperature=0).tolist()
+        assert first == greedy_by_hand(model, PROMPT, 12)
+        model.pop()
+        model.add(layers.Rescaling(-1.0))
+        second = generate(model, PROMPT, 12, temperature=0).tolist()
+        assert second == greedy_by_hand(model, PROMPT, 12) != first
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_autocast_is_that_of_the_call(self, first, recorded):
+        import torch
+
+        model = model_of()
+        for within in (first, not first):
+            with torch.autocast("cpu", torch.bfloat16, enabled=within):
+                text = generate(model, PROMPT, 12, temperature=0)
+                assert text.tolist() == generate(model_of(), PROMPT, 12, temperature=0).tolist()
+
+    def test_threads_record_beside_each_other(self, recorded):
+        import torch
+
+        models = [model_of() for _ in range(4)]
+        call, texts = torch.nn.Module.__call__, {}
+        threads = [
+            threading.Thread(target=lambda each=each: texts.update({id(each): generate(each, PROMPT, 12)}))
+            for each in models
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(texts) == len(recorded) == 4
+        assert torch.nn.Module.__call__ is call
+
+    def test_quantized_weights_let_the_old_ones_go(self, recorded):
+        model = model_of()
+        generate(model, PROMPT, 12)
+        attention = next(layer for layer in model._flatten_layers() if isinstance(layer, CausalSelfAttention))
+        kernel = weakref.ref(attention.query_key_value.kernel)
+        attention.query_key_value.quantize("int8")
+        generate(model, PROMPT, 2)
+        gc.collect()
+        assert kernel() is None
 
 
-class Choosing(keras.layers.Layer):
-    """Turns the sign where the last feature is negative, one by one, as no graph can."""
+class Own(keras.layers.Layer):
+    """Doubles, and does what no graph can."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.count, self.kept = kind, 0, None
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
 
     def call(self, x):
-        if isinstance(x, keras.KerasTensor):
-            return x
-        rows = [[-place if float(keras.ops.convert_to_numpy(place[-1])) < 0 else place for place in row] for row in x]
-        return keras.ops.stack([keras.ops.stack(row) for row in rows])
+        if self.kind == "looks at values" and not isinstance(x, keras.KerasTensor):
+            x = -x if keras.ops.convert_to_numpy(x)[0, 0, 0] < 0 else x
+        if self.kind == "assigns":
+            self.calls.assign(self.calls + 1)
+            x = x * keras.ops.sin(2 * self.calls)
+        if self.kind == "counts":
+            self.count += 1
+        if self.kind == "keeps":
+            self.kept = x * 2
+        return x * 2
 
     def compute_output_shape(self, shape):
         return shape
@@ -361,6 +435,6 @@ def test_models_of_another_shape_are_refused():
 
 def test_other_temperatures_compile_nothing_anew(model):
     generate(model, PROMPT, 3, temperature=0.7, top_p=0.5, seed=0)
-    before = {key: id(program) for key, program in _programs[model].items()}
+    before = {key: id(program) for key, program in _programs[model][1].items()}
     generate(model, PROMPT, 5, temperature=0.9, top_p=0.6, seed=1)
-    assert {key: id(program) for key, program in _programs[model].items()} == before
+    assert {key: id(program) for key, program in _programs[model][1].items()} == before
