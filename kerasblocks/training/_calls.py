@@ -3,36 +3,15 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from kerasblocks._backend_module import backend_module
+from kerasblocks._replaced_calls import Call, calls_replaced
 
 _backend = backend_module("kerasblocks.training._step")
-
-Call = Callable[..., Any]
-
-
-@contextlib.contextmanager
-def calls_replaced(operations: Sequence[Any], replaced_by: Callable[[Any, Call], Call]) -> Iterator[None]:
-    """Puts `replaced_by(operation, call)` in the place of every operation's `call`, on the instances, for a while."""
-    replaced: list[tuple[dict[str, Any], str, Any]] = []
-    try:
-        for operation in operations:
-            attributes = operation.__dict__
-            for name in ("call", "quantized_call"):
-                if hasattr(operation, name):
-                    replaced.append((attributes, name, attributes.get(name)))
-                    attributes[name] = replaced_by(operation, getattr(operation, name))
-        yield
-    finally:
-        for attributes, name, before in reversed(replaced):
-            if before is None:
-                attributes.pop(name)
-            else:
-                attributes[name] = before
 
 
 class LayerOutputs:

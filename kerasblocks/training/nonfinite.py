@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasblocks._backend_module import backend_module
-from kerasblocks.training._calls import calls_replaced
+from kerasblocks._replaced_calls import calls_replaced
 from kerasblocks.training._step_guard import all_finite, is_floating, not_finite
 
 _LARGEST = 5  # weights that are named
