@@ -1,6 +1,7 @@
 """Batches that are a pure function of epoch and index, whoever asks for them; Keras tells a PyDataset no epoch."""
 
 import abc
+import functools
 import operator
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasblocks._arguments import as_integer
 
@@ -91,6 +93,15 @@ class EpochBatches(keras.utils.PyDataset, abc.ABC):
             _follow_fit(self, caller)
         finally:
             del caller
+
+
+@functools.lru_cache(maxsize=8)
+def order_of_epoch(samples: int, seed: int, epoch: int) -> np.ndarray:
+    """Returns the places of the samples in the order in which an epoch visits them."""
+    bits = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(samples)
+    order = np.argsort(bits, kind="stable")
+    order.setflags(write=False)
+    return order
 
 
 def _follow_fit(batches: EpochBatches, caller: FrameType | None) -> None:

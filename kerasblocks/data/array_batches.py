@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasblocks._arguments import as_integer
 from kerasblocks.data._digest import digest_of
-from kerasblocks.data._epoch_batches import EpochBatches
+from kerasblocks.data._epoch_batches import EpochBatches, order_of_epoch
 
 
 class ArrayBatches(EpochBatches):
@@ -120,7 +120,7 @@ class ArrayBatches(EpochBatches):
         epoch = as_integer("epoch", epoch, least=0)
         position = self._place(index)
         chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        rows = _order(self.num_samples, self.seed, epoch)[chosen] if self.shuffle else chosen
+        rows = order_of_epoch(self.num_samples, self.seed, epoch)[chosen] if self.shuffle else chosen
         x = keras.tree.map_structure(lambda array: _as_input(array[rows]), self._arrays[0])
         return (x, *(keras.tree.map_structure(lambda array: array[rows].copy(), part) for part in self._arrays[1:]))
 
@@ -129,14 +129,6 @@ class ArrayBatches(EpochBatches):
         """What the batches are made of: the settings and a SHA-256 of the arrays, which takes a pass over them."""
         names = ("num_samples", "batch_size", "shuffle", "seed", "drop_remainder")
         return {name: getattr(self, name) for name in names} | {"arrays": digest_of(self._arrays)}
-
-
-@functools.lru_cache(maxsize=8)
-def _order(samples: int, seed: int, epoch: int) -> np.ndarray:
-    bits = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(samples)
-    order = np.argsort(bits, kind="stable")
-    order.setflags(write=False)
-    return order
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:

@@ -1,9 +1,9 @@
 """One image file decoded to uint8 pixels, or a clear error: never clipped, cut short or blown up in memory."""
 
 import contextlib
+import math
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ class _RefusedImageError(ValueError):
 
 
 def load_image(
-    path: str | os.PathLike[str], *, image_size: int | tuple[int, int] | None = None, channels: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    max_pixels: int | None = None,
 ) -> np.ndarray:
     """Decodes an image file.
 
@@ -33,6 +37,7 @@ def load_image(
         path: the file, in any 8-bit format that Pillow decodes.
         image_size: side of a square or `(height, width)` to resize to (bilinear); None keeps the size.
         channels: 1 (grey) or 3 (RGB); None gives 1 for a grey image and 3 otherwise.
+        max_pixels: images with more are refused before they are decoded; None for Pillow's limit, some 89 million.
 
     Returns:
         An array of shape `(height, width, channels)` and dtype uint8.
@@ -40,7 +45,7 @@ def load_image(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a whole image, holds several frames, has more than 8 bits a
-            channel, or has so many pixels that it may be a decompression bomb (Pillow's limit).
+            channel, or has so many pixels that it may be a decompression bomb.
         ImportError: Pillow is not installed.
 
     Example:
@@ -57,7 +62,7 @@ def load_image(
     """
     size = as_image_size(image_size)
     check_channels(channels)
-    with _opened(Path(path)) as image:
+    with _opened(Path(path), max_pixels) as image:
         if channels is None:
             channels = 1 if image.mode in _GREY_MODES else 3
         upright = pillow("Decoding images").ImageOps.exif_transpose(image)
@@ -97,29 +102,34 @@ def check_channels(channels: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Any]:
     image_module = pillow("Decoding images").Image
+    most = max_pixels or image_module.MAX_IMAGE_PIXELS or math.inf
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such image file.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", image_module.DecompressionBombWarning)
-            with image_module.open(path) as image:
-                if getattr(image, "n_frames", 1) > 1:
-                    raise _RefusedImageError(
-                        f"{path}: an image file must hold one picture; it holds {image.n_frames} frames."
-                    )
-                if image.mode not in _EIGHT_BIT_MODES:
-                    raise _RefusedImageError(
-                        f"{path}: images must have 8 bits a channel; this one has Pillow's mode {image.mode!r}. "
-                        "Convert it first."
-                    )
-                if any(_DEEP_RAW_MODE.search(str(tile.args)) for tile in image.tile):
-                    raise _RefusedImageError(
-                        f"{path}: images must have 8 bits a channel; this one has 16, of which Pillow would drop half. "
-                        "Convert it first."
-                    )
-                yield image
+        # Without changing how warnings are treated, for threads decode beside each other.
+        with image_module.open(path) as image:
+            if image.width * image.height > most:
+                raise _RefusedImageError(
+                    f"{path}: refused, it may be a decompression bomb: {image.width} x {image.height} pixels, more "
+                    f"than {most:,}."
+                )
+            if getattr(image, "n_frames", 1) > 1:
+                raise _RefusedImageError(
+                    f"{path}: an image file must hold one picture; it holds {image.n_frames} frames."
+                )
+            if image.mode not in _EIGHT_BIT_MODES:
+                raise _RefusedImageError(
+                    f"{path}: images must have 8 bits a channel; this one has Pillow's mode {image.mode!r}. "
+                    "Convert it first."
+                )
+            if any(_DEEP_RAW_MODE.search(str(tile.args)) for tile in image.tile):
+                raise _RefusedImageError(
+                    f"{path}: images must have 8 bits a channel; this one has 16, of which Pillow would drop half. "
+                    "Convert it first."
+                )
+            yield image
     except (image_module.DecompressionBombError, image_module.DecompressionBombWarning) as error:
         raise ValueError(f"{path}: refused, it may be a decompression bomb ({error}).") from error
     except Exception as error:  # Damaged files make Pillow raise errors of many kinds.

@@ -149,7 +149,9 @@ def test_classes_that_differ_between_the_splits_are_refused(tmp_path):
 def test_other_splits_are_refused(tmp_path, others):
     for name in others:
         write_classes(tmp_path / name, {"a": 1, "b": 1})
-    message = f"must hold train/ and test/ and no other folder, or class folders only; found {sorted(others)}."
+    message = (
+        f"must hold train/ and test/ (or val/) and no other folder, or class folders only; found {sorted(others)}."
+    )
     with refused(tmp_path, re.escape(message)):
         load_images(tmp_path)
 

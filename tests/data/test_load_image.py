@@ -187,8 +187,15 @@ def test_deep_colour_is_refused(tmp_path, mode, channels):
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, factor):
     path = saved(tmp_path / "a.png", GREY)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(GREY.size / factor))
-    with pytest.raises(ValueError, match=r"a\.png: refused, it may be a decompression bomb \(.*35 pixels"):
+    with pytest.raises(ValueError, match=r"a\.png: refused, it may be a decompression bomb.*(35|7 x 5|5 x 7) pixels"):
         load_image(path)
+
+
+def test_a_limit_of_pixels(tmp_path):
+    path = saved(tmp_path / "a.png", GREY)
+    assert load_image(path, max_pixels=GREY.size).shape[:2] == GREY.shape[:2]
+    with pytest.raises(ValueError, match=rf"a\.png: refused, .* pixels, more than {GREY.size - 1}\."):
+        load_image(path, max_pixels=GREY.size - 1)
 
 
 def test_lab_colours_become_luma_as_their_rgb_does(tmp_path):
