@@ -6,8 +6,8 @@ from kerasblocks.data.byte_tokenizer import ByteTokenizer as ByteTokenizer
 from kerasblocks.data.character_tokenizer import CharacterTokenizer as CharacterTokenizer
 from kerasblocks.data.colour_components import ColourComponents as ColourComponents
 from kerasblocks.data.colour_components import colour_components as colour_components
+from kerasblocks.data.image_batches import ImageBatches as ImageBatches
 from kerasblocks.data.image_data import ImageData as ImageData
-from kerasblocks.data.image_file_batches import ImageFileBatches as ImageFileBatches
 from kerasblocks.data.image_files import ImageFiles as ImageFiles
 from kerasblocks.data.image_files import find_images as find_images
 from kerasblocks.data.load_image import load_image as load_image

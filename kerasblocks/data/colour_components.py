@@ -3,13 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from kerasblocks._arguments import as_integer
 from kerasblocks.data._digest import digest_of
-from kerasblocks.data.load_image import load_image
+from kerasblocks.data._image_sources import as_image_source, pixels_of
+from kerasblocks.data._pixels import fit_images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,11 +37,13 @@ class ColourComponents:
         return digest_of((self.mean, self.variances, self.axes))
 
 
-def colour_components(files: Iterable[str | os.PathLike[str]], *, most: int = 1000, side: int = 32) -> ColourComponents:
-    """Finds the principal components of colour of image files.
+def colour_components(
+    images: Iterable[str | os.PathLike[str] | np.ndarray], *, most: int = 1000, side: int = 32
+) -> ColourComponents:
+    """Finds the principal components of colour of images.
 
     Args:
-        files: paths of the image files; those that are no whole images are passed over.
+        images: paths of image files, or uint8 arrays; files that are no whole images are passed over.
         most: how many of them are looked at, spread evenly.
         side: what images are reduced to before.
 
@@ -67,18 +69,18 @@ def colour_components(files: Iterable[str | os.PathLike[str]], *, most: int = 10
     >>> (found.axes[:, 0] * 3**0.5).round(3).tolist(), (found.variances[1:] < 1e-9).all().item()
     ([1.0, 1.0, 1.0], True)
     """
-    paths = [Path(file) for file in files]
+    sources = [as_image_source(image) for image in images]
     most, side = as_integer("most", most, least=1), as_integer("side", side, least=1)
-    places = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
-    images = []
+    places = np.unique(np.linspace(0, len(sources) - 1, min(most, len(sources))).round().astype(int))
+    found = []
     for place in places:
         try:
-            images.append(load_image(paths[place], image_size=side, channels=3))
-        except ValueError:
+            found.append(fit_images(pixels_of(sources[place], 3)[None], (side, side), None, "image")[0])
+        except (ValueError, FileNotFoundError):
             continue
-    if not images:
-        raise ValueError(f"There must be at least one whole image; got {len(paths)} files.")
-    pixels = np.stack(images).reshape(-1, 3) / 255.0
+    if not found:
+        raise ValueError(f"There must be at least one whole image; got {len(sources)}.")
+    pixels = np.stack(found).reshape(-1, 3) / 255.0
     variances, axes = np.linalg.eigh(np.cov(pixels, rowvar=False, bias=True))
     axes = axes[:, ::-1] * np.where(axes[:, ::-1].sum(0) < 0, -1, 1)
     return ColourComponents(pixels.mean(0), np.maximum(variances[::-1], 0), axes)

@@ -59,7 +59,7 @@ def find_images(source: str | os.PathLike[str], *, limit: int | None = None) -> 
         limit: at most this many files of each split, taken from the classes in turn.
 
     Returns:
-        An `ImageFiles`, for `ImageFileBatches`.
+        An `ImageFiles`, for `ImageBatches`.
 
     Raises:
         FileNotFoundError: no such folder.

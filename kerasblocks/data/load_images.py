@@ -9,10 +9,13 @@ from kerasblocks.data._idx import holds_idx_files, read_idx_folder
 from kerasblocks.data._keras_datasets import KERAS_DATASETS, read_keras_dataset
 from kerasblocks.data._labels import as_labels, infer_class_names, stratified_selection
 from kerasblocks.data._npz import read_npz
+from kerasblocks.data._photos import read_photos
 from kerasblocks.data._pixels import as_pixels, fit_images
 from kerasblocks.data._raw import RawImages
 from kerasblocks.data.image_data import ImageData, check_images, check_labels
 from kerasblocks.data.load_image import as_image_size, check_channels
+
+_EMBEDDED = {"digits": read_digits, "photos": read_photos}
 
 
 def load_images(
@@ -29,6 +32,8 @@ def load_images(
 
             - `"digits"`: the 1,797 handwritten digits of 8x8 pixels that scikit-learn carries, grey
               levels spread from 0..16 to 0..255, a fifth of every class for testing by a fixed split;
+            - `"photos"`: 400 crops of 96x96 pixels of scikit-learn's two sample photographs for training, 100 of other
+              parts of them for testing, two classes;
             - `"mnist"`, `"fashion_mnist"`, `"cifar10"`: through `keras.datasets`, which downloads them;
             - a folder of IDX files with the usual MNIST names, raw or gzipped;
             - an `.npz` file with `x_train`, `y_train`, `x_test`, `y_test` (and `class_names`, optionally):
@@ -84,8 +89,8 @@ def load_images(
 def _read(
     source: str | os.PathLike[str], image_size: tuple[int, int] | None, channels: int | None, limit: int | None
 ) -> RawImages:
-    if source == "digits":
-        return read_digits()
+    if source in _EMBEDDED:
+        return _EMBEDDED[str(source)]()
     if isinstance(source, str) and source in KERAS_DATASETS:
         return read_keras_dataset(source)
     path = Path(source)
@@ -98,6 +103,6 @@ def _read(
     if path.is_file():
         raise ValueError(f"{path}: a data file must be an .npz; for anything else pass its folder.")
     raise FileNotFoundError(
-        f"{path}: no such folder or file, and not one of the known data sets 'digits', "
-        f"{', '.join(map(repr, KERAS_DATASETS))}."
+        f"{path}: no such folder or file, and not one of the known data sets "
+        f"{', '.join(map(repr, (*_EMBEDDED, *KERAS_DATASETS)))}."
     )

@@ -60,6 +60,7 @@ def alexnet(
     dropout: float = 0.5,
     *,
     width: float = 1.0,
+    weight_decay: float = 0.0,
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Model:
@@ -69,12 +70,13 @@ def alexnet(
     which the second, fourth and fifth see their own tower's half of the maps only (groups of 2);
     `LocalResponseNormalization` after the first two (k = 2, n = 5, the paper's α = 1e-4, β = 0.75); maximum pooling 3x3
     with stride 2 after the first, second and fifth; dense 4096, 4096 and the logits; ReLU after all but these, dropout
-    before the first two dense layers. Weights from N(0, 0.01), biases 1 in the second, fourth and fifth convolution and
-    the hidden dense layers, else 0.
+    of what the hidden dense layers return. Weights are normal with a standard deviation of 0.01, biases 1 in the
+    second, fourth and fifth convolution and the hidden dense layers, else 0.
 
     `"single"`, 61,100,840 parameters: one tower of 64, 192, 384, 256 and 256 maps, the images padded by 2 pixels, no
-    normalization, weights from N(0, 2 / inputs) (He), biases 0. It trains with any optimizer; the weights of the paper
-    want its own.
+    normalization, dropout of what the hidden dense layers are given; weights normal with a standard deviation of
+    √(2 / inputs), cut off at two of them (He), biases 0. It trains with any optimizer; the weights of the paper want
+    its own.
 
     At 227 pixels the maps have 55 x 55 places (56 with `"single"`), 27 x 27, 13 x 13, and in the end, where the dense
     layers see them, 6 x 6. With images of another size these are ⌊(side − 35) / 32⌋ a side (`"single"`:
@@ -88,6 +90,8 @@ def alexnet(
         variant: `"2012"` or `"single"`.
         dropout: rate of the two dropouts, 0 ≤ dropout < 1.
         width: factor of the numbers of maps and hidden units, which are rounded to multiples of 4.
+        weight_decay: λ of a penalty λ/2 · Σ w² on the kernels, whose gradient λw passes through the optimizer's
+            momentum as the paper's 0.0005 does; not that of AdamW, which does not.
         seed: None to leave the weights to Keras's global seed, which gives each backend other numbers; a non-negative
             integer to draw them with NumPy from the same distributions, the same bits on every backend.
         name: name of the model; None for `"alexnet_2012"` or `"alexnet_single"`.
@@ -98,7 +102,7 @@ def alexnet(
 
     Raises:
         ValueError: an unknown variant, a shape too small or not of rank 3, fewer than 2 classes, a rate outside its
-            range, a width that is not above 0, a negative seed.
+            range, a width that is not above 0, a negative weight decay or seed.
 
     Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks",
     NeurIPS 2012; Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014 (`"single"`).
@@ -117,10 +121,20 @@ def alexnet(
     rate, factor = as_rate("dropout", dropout), as_number("width", width)
     if factor <= 0:
         raise ValueError(f"width must be above 0; got {width!r}.")
+    decay = as_number("weight_decay", weight_decay)
+    if decay < 0:
+        raise ValueError(f"weight_decay must be 0 or more; got {weight_decay!r}.")
     seed = None if seed is None else as_integer("seed", seed, least=0)
 
+    def kernel() -> dict[str, Any]:
+        """Returns how a kernel starts and what pulls it to 0, anew for each layer."""
+        starts = keras.initializers.RandomNormal(stddev=0.01) if published else "he_normal"
+        return {
+            "kernel_initializer": starts,
+            "kernel_regularizer": keras.regularizers.L2(decay / 2) if decay else None,
+        }
+
     layers, published = keras.layers, variant == "2012"
-    weights: Any = keras.initializers.RandomNormal(stddev=0.01) if published else "he_normal"
     images: dict[str, Any] = {"data_format": "channels_last"}
     x = inputs = keras.Input(shape, name="images")
     if not published:
@@ -134,9 +148,9 @@ def alexnet(
             padding="valid" if first else "same",
             groups=each.groups,
             activation="relu",
-            kernel_initializer=weights,
             bias_initializer=keras.initializers.Constant(each.bias),
             name=f"conv{number}",
+            **kernel(),
             **images,
         )(x)
         if each.normalized:
@@ -146,16 +160,18 @@ def alexnet(
             x = layers.MaxPooling2D(window, 2, name=f"pool{number}", **images)(x)
     x = layers.Flatten(name="flatten", **images)(x)
     for number in (6, 7):
-        if rate:
+        if rate and not published:
             x = layers.Dropout(rate, name=f"dropout{number}")(x)
         x = layers.Dense(
             _scaled(4096, factor),
             activation="relu",
-            kernel_initializer=weights,
             bias_initializer=keras.initializers.Constant(1.0 if published else 0.0),
             name=f"dense{number}",
+            **kernel(),
         )(x)
-    logits = layers.Dense(num_classes, kernel_initializer=weights, dtype="float32", name="logits")(x)
+        if rate and published:
+            x = layers.Dropout(rate, name=f"dropout{number}")(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="logits", **kernel())(x)
     model = keras.Model(inputs, logits, name=name or f"alexnet_{variant}")
     if seed is not None:
         draw_weights(model, seed)
@@ -168,8 +184,8 @@ def _as_shape(input_shape: Any) -> tuple[int, ...]:
     shape = tuple(as_integer("every entry of input_shape", side, least=1) for side in input_shape)
     if min(shape[:2]) < SMALLEST_SIDE:
         raise ValueError(
-            f"input_shape must be at least {SMALLEST_SIDE} high and wide, or nothing is left after the third pooling; "
-            f"got {shape}. Resize the images."
+            f"input_shape must be at least {SMALLEST_SIDE} high and wide, whose last map has one place; got {shape}. "
+            "Resize the images."
         )
     return shape
 

@@ -96,7 +96,8 @@ def cost(model: keras.Model, input_shape: Any = None) -> ModelCost:
     Multiply-adds are those of products with weights and of attention (all positions with all, whatever the mask), the
     figure that papers give, half of the floating-point operations; sums, activations, normalizations and pooling are
     not counted. Activations are what the layers return, in their compute dtype, as a training step keeps it at least; a
-    batch takes its size times as much. Layers inside of others have rows of their own.
+    batch takes its size times as much. Layers inside of others have rows of their own, but for those of `SwiGLU` and of
+    attention, which are one.
 
     Args:
         model: a model that has been built.
@@ -105,8 +106,9 @@ def cost(model: keras.Model, input_shape: Any = None) -> ModelCost:
 
     Returns:
         A `ModelCost`: `str(...)` is a table, `.layers` the rows, `.parameters`, `.multiply_adds` and
-        `.activation_bytes` the sums. Layers of foreign classes that have no layers inside have None for multiply-adds,
-        and a layer that has weights of its own beside those of the layers inside has a row for these.
+        `.activation_bytes` the sums. Multiply-adds are None where they are not known: of foreign classes without layers
+        inside, `Lambda`, `RNN` with a cell of one's own, convolutional LSTMs. What a foreign class computes beside the
+        layers inside is not seen; weights of its own beside theirs have a row.
 
     Raises:
         ValueError: something else than a model that has been built; sizes that are not known.
@@ -143,7 +145,7 @@ def cost(model: keras.Model, input_shape: Any = None) -> ModelCost:
                 if whole:
                     inside.pop()
             if not inside:
-                new = [weight for weight in layer.weights if id(weight) not in counted]
+                new = [weight for weight in getattr(layer, "weights", []) if id(weight) not in counted]
                 counted.update(map(id, new))
                 if whole:
                     rows.append(_cost_of(layer, new, multiply_adds(layer, args, kwargs, outputs), outputs))
@@ -153,10 +155,19 @@ def cost(model: keras.Model, input_shape: Any = None) -> ModelCost:
 
         return call
 
-    layers = list(dict.fromkeys(model._flatten_layers()))
-    with calls_replaced(layers, noting):
+    with calls_replaced(_parts(model), noting):
         compute_output_spec(model, _inputs(model, input_shape), training=False)
     return ModelCost(tuple(rows))
+
+
+def _parts(model: Any) -> list[Any]:
+    """Returns all layers, and the operations between them that multiply."""
+    found = dict.fromkeys(model._flatten_layers())
+    for layer in list(found):
+        for each in getattr(layer, "operations", []):
+            if not isinstance(each, keras.layers.Layer) and has_formula(each):
+                found[each] = None
+    return list(found)
 
 
 def _inputs(model: Any, shape: Any) -> Any:
@@ -194,7 +205,7 @@ def _is_whole(layer: Any) -> bool:
 def _cost_of(layer: Any, new: list[Any], products: int | None, outputs: Any) -> LayerCost:
     returned = [each for each in keras.tree.flatten(outputs) if hasattr(each, "shape")]
     return LayerCost(
-        name=layer.path or layer.name,
+        name=getattr(layer, "path", None) or layer.name,
         kind=type(layer).__name__,
         output_shape=tuple(returned[0].shape[1:]) if returned else (),
         parameters=sum(math.prod(weight.shape) for weight in new),
@@ -206,7 +217,8 @@ def _cost_of(layer: Any, new: list[Any], products: int | None, outputs: Any) -> 
 def _bytes(layer: Any, tensor: Any) -> int:
     """Returns the bytes of a number; PyTorch's tensors without values do not always have the layer's dtype."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return int(np.dtype(layer.compute_dtype if keras.backend.is_float_dtype(dtype) else dtype).itemsize)
+    wanted = getattr(layer, "compute_dtype", dtype)
+    return int(np.dtype(wanted if keras.backend.is_float_dtype(dtype) else dtype).itemsize)
 
 
 def _figures(row: LayerCost | ModelCost) -> tuple[int, int | None, int]:

@@ -1,4 +1,4 @@
-"""What decoding takes from JAX: functions of tensors and a model's variables, compiled; a place in a cache."""
+"""What decoding takes from JAX: functions of tensors and a model's variables, compiled."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import jax
 import keras
 
-
-def surroundings() -> Any:
-    """Returns what else decides what a function computes, beside its arguments and the model."""
-    return None
+from kerasblocks.ops._decoding_reference import compiled_step as compiled_step
+from kerasblocks.ops._decoding_reference import put as put
+from kerasblocks.ops._decoding_reference import surroundings as surroundings
 
 
 def compiled(function: Callable[..., Any], model: Callable[[], Any]) -> Callable[..., Any]:
@@ -21,13 +20,3 @@ def compiled(function: Callable[..., Any], model: Callable[[], Any]) -> Callable
 
     jitted: Any = jax.jit(run)
     return lambda *arguments: jitted([variable.value for variable in model().variables], arguments)
-
-
-def compiled_step(function: Callable[..., Any], model: Callable[[], Any], wanted: Any) -> Callable[..., Any]:
-    """Returns the function: what calls it is compiled."""
-    return function
-
-
-def put(cache: Any, new: Any, start: Any) -> Any:
-    """Returns the cache with what is new from place `start` of axis 1 on."""
-    return keras.ops.slice_update(cache, (0, start, *(0,) * (len(cache.shape) - 2)), new)

@@ -76,18 +76,40 @@ class _Recorded:
             return outputs
 
         values = [variable.value for variable in self._variables]
-        attributes = [(vars(layer), dict(vars(layer))) for layer in model._flatten_layers()]
+        before = [_State(layer) for layer in model._flatten_layers()]
         try:
             operations = _operations_of(run, (values, *arguments))
         except Exception:  # whatever a layer raises that needs values
             operations = None
-        changed = False
-        for now, before in attributes:
-            if now.keys() != before.keys() or any(now[name] is not value for name, value in before.items()):
+        changed = [state.put_back() for state in before]
+        self._operations = None if any(changed) else operations
+
+
+class _State:
+    """The attributes of a layer, and what lies in its lists, dicts and sets."""
+
+    def __init__(self, layer: Any) -> None:
+        self._attributes, self._before = vars(layer), dict(vars(layer))
+        containers = [value for value in self._before.values() if isinstance(value, list | dict | set)]
+        self._contents = [(value, value.copy()) for value in containers]
+
+    def put_back(self) -> bool:
+        """Puts everything back, and returns whether anything was changed."""
+        now, before = self._attributes, self._before
+        changed = now.keys() != before.keys() or any(now[name] is not value for name, value in before.items())
+        if changed:
+            now.clear()
+            now.update(before)
+        for value, kept in self._contents:
+            if [*map(id, _parts(value))] != [*map(id, _parts(kept))]:
                 changed = True
-                now.clear()
-                now.update(before)
-        self._operations = None if changed else operations
+                value.clear()
+                value.extend(kept) if isinstance(value, list) else value.update(kept)
+        return changed
+
+
+def _parts(container: Any) -> list[Any]:
+    return [*container, *container.values()] if isinstance(container, dict) else [*container]
 
 
 def _operations_of(function: Callable[..., Any], arguments: Any) -> Callable[..., Any]:

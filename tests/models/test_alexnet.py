@@ -33,6 +33,15 @@ def test_starting_weights_are_the_papers():
             assert (bias == (layer.name in ones)).all()
 
 
+def test_starting_weights_of_the_single_tower_keep_the_variance():
+    model = alexnet((63, 63, 3), 10, "single", seed=0)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            assert kernel.std() == pytest.approx((2 / np.prod(kernel.shape[:-1])) ** 0.5, rel=0.05)
+            assert (bias == 0).all()
+
+
 def test_a_seed_gives_the_same_weights_and_none_others():
     first, again, other = (alexnet((63, 63, 3), 2, width=0.1, seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
@@ -117,12 +126,29 @@ def test_it_trains_in_half_precision_to_float32_logits(policy):
     assert np.isfinite(history.history["loss"]).all()
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_dropout_stands_before_the_hidden_dense_layers(dropout):
-    model = alexnet((63, 63, 3), 3, dropout=dropout, width=0.1)
-    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [dropout] * 2 * (
-        dropout > 0
-    )
+def test_weight_decay_is_a_gradient_of_the_kernels():
+    model = alexnet((63, 63, 3), 2, width=0.05, weight_decay=0.1, seed=0)
+    kernels = [weight for weight in model.weights if len(weight.shape) > 1]
+    assert len(kernels) == 8
+    wanted = sum(0.05 * (keras.ops.convert_to_numpy(kernel.value) ** 2).sum() for kernel in kernels)
+    model(np.zeros((1, 63, 63, 3), "float32"))
+    assert float(keras.ops.convert_to_numpy(sum(model.losses))) == pytest.approx(wanted, rel=1e-5)
+    assert not alexnet((63, 63, 3), 2, width=0.05).losses
+
+
+@pytest.mark.parametrize(
+    ("variant", "names"),
+    [
+        ("2012", ["flatten", "dense6", "dropout6", "dense7", "dropout7", "logits"]),
+        ("single", ["flatten", "dropout6", "dense6", "dropout7", "dense7", "logits"]),
+    ],
+)
+def test_dropout_stands_where_the_papers_have_it(variant, names):
+    model = alexnet((63, 63, 3), 3, variant, dropout=0.3, width=0.1)
+    assert [layer.name for layer in model.layers][-6:] == names
+    assert model.get_layer("dropout7").rate == 0.3
+    without = alexnet((63, 63, 3), 3, variant, dropout=0.0, width=0.1)
+    assert [layer.name for layer in without.layers][-4:] == ["flatten", "dense6", "dense7", "logits"]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +161,7 @@ def test_dropout_stands_before_the_hidden_dense_layers(dropout):
         ({"num_classes": 1}, "num_classes must be an integer of at least 2; got 1"),
         ({"dropout": 1.0}, "dropout must lie in 0 <= dropout < 1; got 1.0"),
         ({"width": 0}, "width must be above 0; got 0"),
+        ({"weight_decay": -1}, "weight_decay must be 0 or more; got -1"),
         ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
     ],
     ids=str,

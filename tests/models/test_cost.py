@@ -58,7 +58,7 @@ def test_attention_to_another_text(attention):
     assert counted.parameters == attention.count_params()
 
 
-def test_a_transformer_costs_two_thirds_of_the_usual_formula_of_a_step():
+def test_a_transformer_costs_a_sixth_of_the_usual_formula_of_a_step():
     model = transformer_lm(vocabulary_size=50, num_layers=2, num_heads=2, width=16, hidden_dim=24)
     counted = cost(model, (10,))
     matrices = sum(np.prod(each.shape) for each in model.weights if len(each.shape) > 1)
@@ -107,6 +107,58 @@ class Own(keras.layers.Layer):
 
     def call(self, x):
         return x @ self.kernel
+
+
+class Scores(keras.layers.Layer):
+    """Calls a layer by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(inputs=x)
+
+
+def test_a_layer_called_by_keyword():
+    assert of(Scores(), (7, 3)).multiply_adds == 7 * 12
+
+
+@pytest.mark.parametrize(
+    ("attend", "products"),
+    [
+        (lambda a, b: layers.Attention()([a, b]), 5 * 7 * (6 + 6)),
+        (lambda a, b: layers.AdditiveAttention()([a, b]), 5 * 7 * (6 + 6)),
+        (lambda a, b: layers.Dot(axes=2)([a, b]), 5 * 7 * 6),
+        (lambda a, b: keras.ops.matmul(a, keras.ops.transpose(b, (0, 2, 1))), 5 * 7 * 6),
+    ],
+    ids=["Attention", "AdditiveAttention", "Dot", "matmul"],
+)
+def test_products_of_activations(attend, products):
+    a, b = keras.Input((5, 6)), keras.Input((7, 6))
+    assert cost(keras.Model([a, b], attend(a, b))).multiply_adds == products
+
+
+def test_attention_over_some_axes():
+    inputs = keras.Input((4, 3, 6))
+    attention = layers.MultiHeadAttention(2, 5, attention_axes=(1,))
+    counted = cost(keras.Model(inputs, attention(inputs, inputs)))
+    assert counted.multiply_adds == 12 * (6 * 10 * 3 + 10 * 6) + 12 * 4 * 20
+
+
+def test_recurrent_layers_of_ones_own_cells_are_not_known():
+    cells = layers.RNN([layers.LSTMCell(2), layers.LSTMCell(3)])
+    counted = of(cells, (6, 4))
+    assert counted.multiply_adds is None
+    assert counted.parameters == cells.count_params()
+
+
+@pytest.mark.parametrize("layer", [layers.PReLU(), layers.LayerNormalization(axis=(1, 2))], ids=["PReLU", "norm"])
+def test_what_works_number_by_number_has_no_products(layer):
+    assert of(layer, (3, 4)).multiply_adds == 0
 
 
 def test_layers_of_ones_own():

@@ -246,7 +246,7 @@ class TestRecordedSteps:
         assert before.tolist() != after.tolist()
         assert after.tolist() == greedy_by_hand(one, PROMPT, 12)
 
-    @pytest.mark.parametrize("kind", ["looks at values", "assigns", "counts", "keeps"])
+    @pytest.mark.parametrize("kind", ["looks at values", "assigns", "counts", "keeps", "appends"])
     def test_layers_that_cannot_be_recorded_are_called_on(self, kind, recorded, monkeypatch):
         from kerasblocks.ops import _decoding_torch
 
@@ -258,7 +258,8 @@ class TestRecordedSteps:
             model = keras.Model(inputs, keras.layers.Dense(VOCABULARY, kernel_initializer="he_normal")(own(h)))
             written = generate(model, PROMPT, 12, temperature=0).tolist()
             assert own.kept is None or to_numpy(own.kept).size
-            return written, int(to_numpy(own.calls.value)), own.count
+            assert all(to_numpy(each).size for each in own.log)
+            return written, int(to_numpy(own.calls.value)), own.count, len(own.log)
 
         found = text()
         monkeypatch.setattr(_decoding_torch, "EAGER_STEPS", 100)
@@ -324,7 +325,7 @@ class Own(keras.layers.Layer):
 
     def __init__(self, kind):
         super().__init__()
-        self.kind, self.count, self.kept = kind, 0, None
+        self.kind, self.count, self.kept, self.log = kind, 0, None, []
 
     def build(self, shape):
         self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
@@ -337,6 +338,8 @@ class Own(keras.layers.Layer):
             x = x * keras.ops.sin(2 * self.calls)
         if self.kind == "counts":
             self.count += 1
+        if self.kind == "appends":
+            self.log.append(x)
         if self.kind == "keeps":
             self.kept = x * 2
         return x * 2

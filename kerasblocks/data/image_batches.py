@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from kerasblocks._arguments import as_flag, as_integer, as_number
+from kerasblocks.data._digest import digest_of
 from kerasblocks.data._epoch_batches import EpochBatches, order_of_epoch
+from kerasblocks.data._image_sources import as_image_source, pixels_of
 from kerasblocks.data._pixels import fit_images
 from kerasblocks.data.colour_components import ColourComponents
 from kerasblocks.data.image_data import check_labels
-from kerasblocks.data.load_image import as_image_size, check_channels, load_image
+from kerasblocks.data.load_image import as_image_size, check_channels
 
 
-class ImageFileBatches(EpochBatches):
-    """Batches of image files, decoded and changed by threads ahead of the one that asks.
+class ImageBatches(EpochBatches):
+    """Batches of images, decoded and changed by threads ahead of the one that asks.
 
     Each image is resized until its shorter side is `shorter_side`, cropped to `image_size` (in the middle, or where a
     random number says), mirrored with probability ½ if wanted, and coloured: Σᵢ αᵢ λᵢ pᵢ is added to each pixel, λ and
@@ -33,8 +35,8 @@ class ImageFileBatches(EpochBatches):
     In `fit` the epoch is the one that `fit` counts. The order of an epoch is that of `ArrayBatches`.
 
     Args:
-        files: paths of the image files.
-        labels: whole numbers from 0, one a file.
+        images: paths of image files, or uint8 arrays of shape `(height, width, channels)`, of any sizes.
+        labels: whole numbers from 0, one an image.
         image_size: side of a square or `(height, width)` of the images that are given.
         batch_size: images in a batch.
         channels: 1 (grey) or 3 (RGB).
@@ -58,7 +60,7 @@ class ImageFileBatches(EpochBatches):
         corrupt: the files that have been passed over so far, with the reason.
 
     Raises:
-        ValueError: no files, labels of another number or below 0, numbers out of their ranges, a `shorter_side` below
+        ValueError: no images, labels of another number or below 0, numbers out of their ranges, a `shorter_side` below
             that of `image_size`, a `colour_jitter` without `colours`, a dropped remainder that leaves no batch; from
             `batch`: a file that is no whole image, named.
 
@@ -70,22 +72,22 @@ class ImageFileBatches(EpochBatches):
     >>> import os, tempfile
     >>> import numpy as np
     >>> from PIL import Image
-    >>> from kerasblocks.data import ImageFileBatches
+    >>> from kerasblocks.data import ImageBatches
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     paths = [os.path.join(folder, f"{number}.png") for number in range(3)]
     ...     for path in paths:
     ...         Image.fromarray(np.full((20, 30, 3), 255, "uint8")).save(path)
-    ...     batches = ImageFileBatches(paths, [0, 1, 1], image_size=16, batch_size=2, random_crop=True)
+    ...     batches = ImageBatches(paths, [0, 1, 1], image_size=16, batch_size=2, random_crop=True)
     ...     x, y = batches.batch(epoch=0, index=0)
     >>> x.shape, x.dtype, float(x.max()), len(batches)
     ((2, 16, 16, 3), dtype('float32'), 1.0, 2)
     """
 
-    in_order = "make the ImageFileBatches with shuffle=False"
+    in_order = "make the ImageBatches with shuffle=False"
 
     def __init__(
         self,
-        files: Iterable[str | os.PathLike[str]],
+        images: Iterable[str | os.PathLike[str] | np.ndarray],
         labels: Any,
         *,
         image_size: int | tuple[int, int],
@@ -105,9 +107,9 @@ class ImageFileBatches(EpochBatches):
         ahead: int = 4,
     ) -> None:
         super().__init__()
-        self._files = tuple(map(Path, files))
+        self._images = tuple(map(as_image_source, images))
         self._labels = np.asarray(labels)
-        check_labels(self._labels, len(self._files), "labels")
+        check_labels(self._labels, len(self._images), "labels")
         size = as_image_size(image_size)
         check_channels(channels)
         if size is None or channels is None:
@@ -132,7 +134,7 @@ class ImageFileBatches(EpochBatches):
         self._threads = (os.cpu_count() or 1) if threads is None else as_integer("threads", threads, least=1)
         self._ahead = as_integer("ahead", ahead, least=0)
         if len(self) == 0:
-            raise ValueError(f"There must be at least one batch of {batch_size}; got {len(self._files)} files.")
+            raise ValueError(f"There must be at least one batch of {batch_size}; got {len(self._images)} images.")
         self.corrupt: dict[Path, str] = {}
         self._lock = threading.Lock()
         self._pool: Any = None
@@ -140,11 +142,11 @@ class ImageFileBatches(EpochBatches):
 
     @property
     def num_samples(self) -> int:
-        """Number of files."""
-        return len(self._files)
+        """Number of images."""
+        return len(self._images)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._files), self.batch_size)
+        whole, rest = divmod(len(self._images), self.batch_size)
         return whole + (1 if rest and not self.drop_remainder else 0)
 
     def batch(self, epoch: int, index: int) -> tuple[Any, ...]:
@@ -170,14 +172,15 @@ class ImageFileBatches(EpochBatches):
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What the batches are made of: the settings and a SHA-256 of the files' names, sizes and labels."""
+        """What the batches are made of: the settings, and a SHA-256 of labels, arrays, and names and sizes of files."""
         names = ["num_samples", "batch_size", "image_size", "channels", "shorter_side", "random_crop", "mirror"]
         names += ["colour_jitter", "shuffle", "seed", "drop_remainder", "skip_corrupt", "max_pixels"]
         digest = hashlib.sha256(self._labels.astype("int64").tobytes())
-        for file in self._files:
-            digest.update(f"{file.name}\0{file.stat().st_size}\n".encode())
+        for image in self._images:
+            known = f"{image.name}\0{image.stat().st_size}" if isinstance(image, Path) else digest_of(image)
+            digest.update(f"{known}\n".encode())
         colours = None if self._colours is None else self._colours.digest
-        return {name: getattr(self, name) for name in names} | {"colours": colours, "files": digest.hexdigest()}
+        return {name: getattr(self, name) for name in names} | {"colours": colours, "images": digest.hexdigest()}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lock": None, "_pool": None, "_coming": collections.OrderedDict()}
@@ -194,7 +197,7 @@ class ImageFileBatches(EpochBatches):
 
     def _made(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        count = len(self._files)
+        count = len(self._images)
         rows = (order_of_epoch(count, self.seed, epoch) if self.shuffle else np.arange(count))[chosen]
         found: list[tuple[np.ndarray, int] | None] = [self._image(epoch, int(row)) for row in rows]
         whole = [each for each in found if each is not None]
@@ -209,21 +212,21 @@ class ImageFileBatches(EpochBatches):
 
     def _image(self, epoch: int, row: int) -> tuple[np.ndarray, int] | None:
         """Returns an image and its label, or None if it is passed over."""
-        file = self._files[row]
+        image = self._images[row]
         try:
-            pixels = load_image(file, channels=self.channels, max_pixels=self.max_pixels)
+            pixels = pixels_of(image, self.channels, self.max_pixels)
         except (ValueError, FileNotFoundError) as error:
-            if not self.skip_corrupt:
+            if not self.skip_corrupt or not isinstance(image, Path):
                 raise ValueError(f"{error} Pass skip_corrupt=True to go on without such files.") from error
             with self._lock:
-                self.corrupt[file] = str(error)
+                self.corrupt[image] = str(error)
             return None
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch, row])))
         down, right, mirrored = rng.random(3)
         height, width = pixels.shape[:2]
         factor = self.shorter_side / min(height, width)
         resized = max(self.shorter_side, round(height * factor)), max(self.shorter_side, round(width * factor))
-        pixels = fit_images(pixels[None], resized, None, str(file))[0]
+        pixels = fit_images(pixels[None], resized, None, f"image {row}")[0]
         if not self.random_crop:
             down = right = 0.5
         top, left = (
@@ -233,7 +236,7 @@ class ImageFileBatches(EpochBatches):
         pixels = pixels[top : top + self.image_size[0], left : left + self.image_size[1]]
         if self.mirror and mirrored < 0.5:
             pixels = pixels[:, ::-1]
-        image = pixels.astype("float32") / np.float32(255)
+        floats = pixels.astype("float32") / np.float32(255)
         if self.colour_jitter and self._colours is not None:
-            image += self._colours.shift(rng.normal(0, self.colour_jitter, 3))
-        return image, int(self._labels[row])
+            floats += self._colours.shift(rng.normal(0, self.colour_jitter, 3))
+        return floats, int(self._labels[row])

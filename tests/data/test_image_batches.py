@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerasblocks.data import ArrayBatches, ImageFileBatches, colour_components, find_images
+from kerasblocks.data import ArrayBatches, ImageBatches, colour_components, find_images
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def numbers(x):
 
 
 def batches_of(files, **options):
-    return ImageFileBatches(files, range(len(files)), **{"image_size": 8, "batch_size": 4, "seed": 5} | options)
+    return ImageBatches(files, range(len(files)), **{"image_size": 8, "batch_size": 4, "seed": 5} | options)
 
 
 def test_the_order_is_that_of_arrays(files):
@@ -54,15 +54,15 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index(files, options):
 
 
 def test_batches_are_made_ahead_by_other_threads(files, monkeypatch):
-    from kerasblocks.data import image_file_batches
+    from kerasblocks.data import image_batches
 
-    makers, decode = [], image_file_batches.load_image
+    makers, decode = [], image_batches.pixels_of
 
     def noting(*args, **kwargs):
         makers.append(threading.current_thread().name)
         return decode(*args, **kwargs)
 
-    monkeypatch.setattr(image_file_batches, "load_image", noting)
+    monkeypatch.setattr(image_batches, "pixels_of", noting)
     batches = batches_of(files)
     for index in range(3):
         batches.batch(0, index)
@@ -74,18 +74,16 @@ def test_the_middle_is_cropped_and_the_shorter_side_resized(tmp_path):
     pixels = np.zeros((40, 80, 3), "uint8")
     pixels[:, 18:62] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    x, _ = ImageFileBatches([tmp_path / "a.png"], [0], image_size=20, shorter_side=20, batch_size=1).batch(0, 0)
+    x, _ = ImageBatches([tmp_path / "a.png"], [0], image_size=20, shorter_side=20, batch_size=1).batch(0, 0)
     np.testing.assert_array_equal(x, np.ones((1, 20, 20, 3), "float32"))
-    wide, _ = ImageFileBatches([tmp_path / "a.png"], [0], image_size=(20, 36), shorter_side=36, batch_size=1).batch(
-        0, 0
-    )
+    wide, _ = ImageBatches([tmp_path / "a.png"], [0], image_size=(20, 36), shorter_side=36, batch_size=1).batch(0, 0)
     assert wide.shape == (1, 20, 36, 3)
 
 
 def test_crops_and_mirrors_vary_over_the_whole_range(tmp_path):
     pixels = np.arange(16, dtype="uint8").reshape(4, 4, 1).repeat(3, -1)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    batches = ImageFileBatches(
+    batches = ImageBatches(
         [tmp_path / "a.png"], [0], image_size=3, shorter_side=4, batch_size=1, random_crop=True, mirror=True
     )
     seen = {tuple((batches.batch(epoch, 0)[0][0, 0, :2, 0] * 255).round().astype(int)) for epoch in range(200)}
@@ -105,8 +103,8 @@ def test_colours_move_along_their_components(tmp_path):
     np.testing.assert_allclose(colours.axes[:, 0], np.array([1, 0.5, 0.1]) / np.linalg.norm([1, 0.5, 0.1]), atol=0.01)
     assert colours.variances[0] == pytest.approx((30 / 255) ** 2 * 1.26, rel=0.1)
     settings = {"image_size": 8, "shorter_side": 8, "batch_size": 4, "shuffle": False}
-    plain = ImageFileBatches(paths, [0] * 4, **settings).batch(0, 0)[0]
-    moved = ImageFileBatches(paths, [0] * 4, **settings, colour_jitter=100.0, colours=colours).batch(0, 0)[0]
+    plain = ImageBatches(paths, [0] * 4, **settings).batch(0, 0)[0]
+    moved = ImageBatches(paths, [0] * 4, **settings, colour_jitter=100.0, colours=colours).batch(0, 0)[0]
     shifts = (moved - plain)[:, 0, 0]
     np.testing.assert_allclose(moved - plain, np.broadcast_to(shifts[:, None, None], plain.shape), atol=1e-5)
     assert np.abs(shifts).min(axis=0).max() > 0
@@ -148,6 +146,20 @@ def test_a_batch_of_corrupt_files_is_refused(files):
 def test_images_of_many_pixels_are_refused(files):
     with pytest.raises(ValueError, match=r"refused, it may be a decompression bomb: .* more than 599"):
         list(batches_of(files, max_pixels=599).iterate())
+
+
+def test_arrays_are_images_as_files_are(files):
+    arrays = [np.asarray(Image.open(file)) for file in files]
+    for options in ({"random_crop": True, "mirror": True}, {"channels": 1}):
+        for one, two in zip(
+            batches_of(arrays, **options).batch(2, 1), batches_of(files, **options).batch(2, 1), strict=True
+        ):
+            np.testing.assert_allclose(one, two, atol=1 / 255)
+    assert batches_of(arrays).fingerprint != batches_of([*arrays[1:], arrays[0]]).fingerprint
+    with pytest.raises(
+        ValueError, match=r"An image must be a file, or a uint8 array of shape .*; got float64 \(2, 2\)"
+    ):
+        batches_of([np.ones((2, 2))])
 
 
 def test_fit_follows_the_epochs(files):
@@ -196,7 +208,7 @@ def test_batches_can_be_pickled(files):
         ({"colour_jitter": 0.1}, "colour_jitter must be 0 or more, and above 0 needs colours and 3 channels; got 0.1"),
         ({"colour_jitter": -1}, "colour_jitter must be 0 or more"),
         ({"mirror": 1}, "mirror must be True or False; got 1"),
-        ({"drop_remainder": True, "batch_size": 10}, "There must be at least one batch of 10; got 9 files"),
+        ({"drop_remainder": True, "batch_size": 10}, "There must be at least one batch of 10; got 9 images"),
         ({"threads": 0}, "threads must be an integer of at least 1; got 0"),
         ({"max_pixels": 0}, "max_pixels must be an integer of at least 1; got 0"),
     ],
@@ -209,9 +221,9 @@ def test_bad_arguments_are_refused(files, options, message):
 
 def test_labels_must_fit_the_files(files):
     with pytest.raises(ValueError, match="labels must have one label an image; got 2 labels for 9 images"):
-        ImageFileBatches(files, [0, 1], image_size=8, batch_size=2)
+        ImageBatches(files, [0, 1], image_size=8, batch_size=2)
     with pytest.raises(ValueError, match="labels must not be negative"):
-        ImageFileBatches(files, [-1] * 9, image_size=8, batch_size=2)
+        ImageBatches(files, [-1] * 9, image_size=8, batch_size=2)
 
 
 class TestFindImages:
