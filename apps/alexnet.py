@@ -200,7 +200,8 @@ def train(config: Config, is_first: bool) -> None:
     whole = test_batches
     if config.ten_crops:
         side = test_batches.shorter_side
-        whole = ImageBatches(test_images, source.y_test, batch_size=64, shuffle=False, **common | {"image_size": side})
+        larger = common | {"image_size": side, "shorter_side": side}
+        whole = ImageBatches(test_images, source.y_test, batch_size=64, shuffle=False, **larger)
     found = [(_probabilities(model, images, config.image_size), labels) for images, labels in whole.iterate()]
     probabilities, labels = (np.concatenate(each) for each in zip(*found, strict=True))
     ranks = (probabilities > probabilities[np.arange(len(labels)), labels][:, None]).sum(axis=1)

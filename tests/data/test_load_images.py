@@ -100,7 +100,7 @@ def test_an_unknown_source_is_refused_with_the_known_names(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     message = (
         f"{source}: no such folder or file, and not one of the known data sets "
-        "'digits', 'mnist', 'fashion_mnist', 'cifar10'."
+        "'digits', 'photos', 'mnist', 'fashion_mnist', 'cifar10'."
     )
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}"):
         load_images(source)
@@ -284,3 +284,26 @@ def test_an_error_that_is_not_of_the_network_is_not_called_offline(monkeypatch):
     monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
     with pytest.raises(PermissionError, match="cache not writable"):
         load_images("mnist")
+
+
+def test_photos_for_testing_share_no_pixel_with_those_for_training():
+    data = load_images("photos")
+    assert data.class_names == ("china", "flower")
+    assert data.x_train.shape == (400, 96, 96, 3)
+    assert data.x_test.shape == (100, 96, 96, 3)
+    assert np.bincount(data.y_train).tolist() == [200, 200]
+    assert data.fingerprint == load_images("photos").fingerprint
+
+    from sklearn.datasets import load_sample_images
+
+    photos = load_sample_images().images
+    for crops, labels, begin, end in (
+        (data.x_train, data.y_train, 0, 416),
+        (data.x_test, data.y_test, 448, 640),
+    ):
+        for crop, label in list(zip(crops, labels, strict=True))[::40]:
+            rows = np.lib.stride_tricks.sliding_window_view(photos[label], (96, 3), axis=(1, 2))[..., 0, :, :]
+            places = np.argwhere((rows[:-95] == crop[0]).all(axis=(2, 3)))
+            lefts = {left for top, left in places if (photos[label][top : top + 96, left : left + 96] == crop).all()}
+            assert lefts
+            assert all(begin <= left <= end - 96 for left in lefts)
