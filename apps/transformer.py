@@ -69,8 +69,6 @@ class Config(RunOptions):
         self.check_positive(*sizes, "peak_learning_rate", "top_p")
         if self.context == 1:
             raise ValueError("context must be at least 2, for the model to see what came before; got 1.")
-        if self.steps % self.evaluate_every:
-            raise ValueError(f"steps must be a multiple of evaluate_every; got {self.steps} and {self.evaluate_every}.")
         for name, largest in (("warmup", 1), ("weight_decay", math.inf), ("temperature", math.inf)):
             if not 0 <= getattr(self, name) <= largest or math.isinf(getattr(self, name)):
                 raise ValueError(f"{name} must lie in 0..{largest:g}; got {getattr(self, name)}.")
@@ -83,6 +81,8 @@ class Config(RunOptions):
             for field in dataclasses.fields(self):
                 if field.name not in used and getattr(self, field.name) != field.default:
                     raise ValueError(f"{field.name} has no effect with generate.")
+        elif self.steps % self.evaluate_every:
+            raise ValueError(f"steps must be a multiple of evaluate_every; got {self.steps} and {self.evaluate_every}.")
 
 
 def train(config: Config, is_first: bool) -> None:
@@ -115,13 +115,14 @@ def train(config: Config, is_first: bool) -> None:
     # Model: weights drawn by NumPy, the same on every backend.
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
-    model = transformer_lm(
-        config.configuration,
-        vocabulary_size=tokenizer.vocabulary_size,
-        dropout=config.dropout,
-        remat=config.remat,
-        seed=config.seed,
-    )
+    with user_errors():
+        model = transformer_lm(
+            config.configuration,
+            vocabulary_size=tokenizer.vocabulary_size,
+            dropout=config.dropout,
+            remat=config.remat,
+            seed=config.seed,
+        )
 
     # Optimizer: no decay of scales, gradients clipped to a norm of 1.
     optimizer = keras.optimizers.AdamW(

@@ -35,7 +35,8 @@ def noted(wanted: bool, *, alone: bool) -> Iterator[Leaving]:
         leaving.signal = signal.Signals(number)
         if alone:
             put_back()
-        print(f"{leaving.signal.name}: leaving when this step is saved", file=sys.stderr, flush=True)  # noqa: T201
+        now = "; a second signal leaves at once" if alone else ""
+        print(f"{leaving.signal.name}: leaving when this step is saved{now}", file=sys.stderr, flush=True)  # noqa: T201
 
     before = {number: signal.signal(number, note) for number in _NOTED}
 

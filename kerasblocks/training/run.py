@@ -400,7 +400,7 @@ class _Course(keras.callbacks.CallbackList):
         self._wait_for_first()
         if self._replicas.is_first:
             where = f"saved after step {self._saved} in {self._run.directory.path}"
-            print(f"{self._signal.name}: {where}; the same command goes on.", file=sys.stderr)  # noqa: T201
+            print(f"{self._signal.name}: {where}; a run with this directory goes on.", file=sys.stderr)  # noqa: T201
         raise SystemExit(128 + self._signal)
 
     def _save(self, epoch: int, batch: int) -> None:
