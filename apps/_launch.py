@@ -44,6 +44,6 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}. The apps need: pip install '.[apps]', and for byte-pair encoding '.[apps,text]'")
+        sys.exit(f"error: {error}. The apps need: pip install '.[apps]'")
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -37,7 +37,7 @@ class Config(RunOptions):
     width: float = 0.25
     """Factor of the numbers of maps and hidden units; the paper's network has 1."""
     dropout: float = 0.5
-    """Rate of dropout before the hidden dense layers."""
+    """Rate of dropout at the two hidden dense layers."""
     epochs: int = 12
     """Passes over the training images."""
     batch_size: int = 32
@@ -100,6 +100,8 @@ def train(config: Config, is_first: bool) -> None:
             source = find_images(config.data, limit=config.limit)
             train_images, test_images = source.train_files, source.test_files
         else:
+            if config.skip_corrupt or config.max_pixels:
+                raise ValueError("skip_corrupt and max_pixels are for folders of images; data is none.")
             source = load_images(config.data, channels=3, limit=config.limit)
             train_images, test_images = source.x_train, source.x_test
         if source.num_classes < 2:
@@ -117,7 +119,7 @@ def train(config: Config, is_first: bool) -> None:
             random_crop=True,
             mirror=True,
             colour_jitter=0.1 if paper else 0.0,
-            colours=colours,
+            colours=colours if paper else None,
             seed=config.seed,
             **common,
         )

@@ -86,7 +86,9 @@ def _library() -> Any:
     try:
         import tokenizers
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("Byte-pair encoding needs the package tokenizers: pip install tokenizers") from error
+        raise ModuleNotFoundError(
+            "Byte-pair encoding needs the package tokenizers: pip install tokenizers (the extra text brings it)"
+        ) from error
     return tokenizers
 
 

@@ -61,8 +61,8 @@ class ImageBatches(EpochBatches):
 
     Raises:
         ValueError: no images, labels of another number or below 0, numbers out of their ranges, a `shorter_side` below
-            that of `image_size`, a `colour_jitter` without `colours`, a dropped remainder that leaves no batch; from
-            `batch`: a file that is no whole image, named.
+            that of `image_size`, a `colour_jitter` without `colours` or these without it, a dropped remainder that
+            leaves no batch; from `batch`: a file that is no whole image, named.
 
     Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks",
     NeurIPS 2012, section 4.1.
@@ -126,6 +126,8 @@ class ImageBatches(EpochBatches):
             raise ValueError(
                 f"colour_jitter must be 0 or more, and above 0 needs colours and 3 channels; got {colour_jitter!r}."
             )
+        if colours is not None and not self.colour_jitter:
+            raise ValueError("colours have no effect without a colour_jitter; got none.")
         self._colours = colours
         self.shuffle, self.seed = as_flag("shuffle", shuffle), as_integer("seed", seed, least=0)
         self.drop_remainder = as_flag("drop_remainder", drop_remainder)
@@ -135,7 +137,7 @@ class ImageBatches(EpochBatches):
         self._ahead = as_integer("ahead", ahead, least=0)
         if len(self) == 0:
             raise ValueError(f"There must be at least one batch of {batch_size}; got {len(self._images)} images.")
-        self.corrupt: dict[Path, str] = {}
+        self._corrupt: dict[Path, str] = {}
         self._lock = threading.Lock()
         self._pool: Any = None
         self._coming: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
@@ -144,6 +146,11 @@ class ImageBatches(EpochBatches):
     def num_samples(self) -> int:
         """Number of images."""
         return len(self._images)
+
+    @property
+    def corrupt(self) -> dict[Path, str]:
+        with self._lock:
+            return dict(self._corrupt)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self._images), self.batch_size)
@@ -219,7 +226,7 @@ class ImageBatches(EpochBatches):
             if not self.skip_corrupt or not isinstance(image, Path):
                 raise ValueError(f"{error} Pass skip_corrupt=True to go on without such files.") from error
             with self._lock:
-                self.corrupt[image] = str(error)
+                self._corrupt[image] = str(error)
             return None
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch, row])))
         down, right, mirrored = rng.random(3)

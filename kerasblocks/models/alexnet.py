@@ -11,7 +11,7 @@ from kerasblocks._arguments import as_integer, as_number, as_rate
 from kerasblocks.layers import LocalResponseNormalization
 from kerasblocks.models._numpy_weights import draw_weights
 
-SMALLEST_SIDE = 63
+_SMALLEST_SIDE = 63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,9 +182,9 @@ def _as_shape(input_shape: Any) -> tuple[int, ...]:
     if not isinstance(input_shape, Sequence) or isinstance(input_shape, str) or len(input_shape) != 3:
         raise ValueError(f"input_shape must be (height, width, channels); got {input_shape!r}.")
     shape = tuple(as_integer("every entry of input_shape", side, least=1) for side in input_shape)
-    if min(shape[:2]) < SMALLEST_SIDE:
+    if min(shape[:2]) < _SMALLEST_SIDE:
         raise ValueError(
-            f"input_shape must be at least {SMALLEST_SIDE} high and wide, whose last map has one place; got {shape}. "
+            f"input_shape must be at least {_SMALLEST_SIDE} high and wide, whose last map has one place; got {shape}. "
             "Resize the images."
         )
     return shape

@@ -207,6 +207,10 @@ def test_batches_can_be_pickled(files):
         ({"shorter_side": 7}, r"shorter_side must be at least that of image_size; got 7 for \(8, 8\)"),
         ({"colour_jitter": 0.1}, "colour_jitter must be 0 or more, and above 0 needs colours and 3 channels; got 0.1"),
         ({"colour_jitter": -1}, "colour_jitter must be 0 or more"),
+        (
+            {"colours": colour_components([np.zeros((2, 2, 3), "uint8")])},
+            "colours have no effect without a colour_jitter",
+        ),
         ({"mirror": 1}, "mirror must be True or False; got 1"),
         ({"drop_remainder": True, "batch_size": 10}, "There must be at least one batch of 10; got 9 images"),
         ({"threads": 0}, "threads must be an integer of at least 1; got 0"),
