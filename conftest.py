@@ -1,7 +1,9 @@
 """Which backend the tests run on, and the README's code as tests."""
 
+import gc
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,19 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 _BACKENDS = ("tensorflow", "jax", "torch")
+_ONCE = "torch"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # Threads of several workers would wait for each other at every operation.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What one test or process has compiled with JAX serves the others, unless it took no time.
 _compiled = tempfile.TemporaryDirectory(prefix="kerasblocks-tests-", ignore_cleanup_errors=True)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
-pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md").pytest()
+if os.environ.get("KERAS_BACKEND") == "jax":  # Most of its tests' time is compiling; the parity tests run it optimized.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], patterns=["README.md", "docs/*.md"]).pytest()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +39,36 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if keras.backend.backend() != backend:
         raise pytest.UsageError(f"KERAS_BACKEND is {backend}, but Keras uses {keras.backend.backend()}.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves tests whose backend plays no part, or is tested elsewhere, to the run on one of them."""
+    if os.environ.get("KERAS_BACKEND") in (None, _ONCE):
+        return
+    for item in items:
+        if item.get_closest_marker("once") is not None:
+            item.add_marker(
+                pytest.mark.skip(reason=f"Runs on {_ONCE} alone; what differs between backends is tested elsewhere.")
+            )
+
+
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """Has JAX compile a test as users do, where two ways are to give the same bits."""
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector the million objects of the frameworks, which it would look through in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

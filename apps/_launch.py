@@ -19,9 +19,10 @@ def choose_backend(requested: Backend | None) -> Backend:
     """Sets `KERAS_BACKEND` and returns it: `requested`, else what it is set to, else the first one installed.
 
     Ends the program with a message that says what to install when there is none to choose.
+
+    Raises:
+        RuntimeError: Keras has been imported with another backend, which it keeps.
     """
-    if "keras" in sys.modules:
-        raise RuntimeError("choose_backend must come before Keras is imported.")
     wanted = requested or os.environ.get("KERAS_BACKEND") or None
     if wanted is None:
         installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
@@ -34,6 +35,8 @@ def choose_backend(requested: Backend | None) -> Backend:
         sys.exit(f"error: the backend must be one of {', '.join(_BACKENDS)}; KERAS_BACKEND is {wanted!r}.")
     if importlib.util.find_spec(chosen) is None:
         sys.exit(f"error: the backend {chosen} is not installed. Install it with: pip install {chosen}")
+    if "keras" in sys.modules and (before := sys.modules["keras"].config.backend()) != chosen:
+        raise RuntimeError(f"Keras has been imported with the backend {before}; choose {chosen} before that.")
     os.environ["KERAS_BACKEND"] = chosen
     return chosen
 

@@ -1,8 +1,9 @@
-"""The options that every training app has, and how it starts with them."""
+"""The options that apps share, and how they start with them."""
 
 import contextlib
 import dataclasses
 import datetime
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -14,7 +15,15 @@ from _launch import Backend, choose_backend, user_errors
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class BackendOption:
+    """What every app asks."""
+
+    backend: Backend | None = None
+    """Keras's backend; by default KERAS_BACKEND, else the first one installed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(BackendOption):
     """Where and how a run goes on, whatever it trains."""
 
     seed: int = 0
@@ -23,8 +32,6 @@ class RunOptions:
     """Keras's dtype policy."""
     devices: int | None = None
     """Devices that share every batch; by default all there are. On PyTorch, as many processes as torchrun starts."""
-    backend: Backend | None = None
-    """Keras's backend; by default KERAS_BACKEND, else the first one installed."""
     run_directory: Annotated[Path | None, tyro.conf.arg(aliases=["--run-dir"])] = None
     """Where the run's files go, and a run that has begun there goes on; by default a new folder runs/APP-DATE-TIME."""
     checkpoint_steps: int = 200
@@ -54,9 +61,10 @@ class RunOptions:
 
 
 Options = TypeVar("Options", bound=RunOptions)
+Started = TypeVar("Started", bound=BackendOption)
 
 
-def start(kind: type[Options], description: str | None, app: Callable[[Options], None]) -> None:
+def start(kind: type[Started], description: str | None, app: Callable[[Started], None]) -> None:
     """Reads the command line, settles the backend, then runs the app."""
     with user_errors():
         config = tyro.cli(kind, description=description)
@@ -89,6 +97,13 @@ def newest_run(app: str) -> Path:
     if not models:
         raise FileNotFoundError("runs: no trained model here. Train one first, or name a run with --run-directory.")
     return models[-1].parent
+
+
+def peak_of_run(directory: Any, peak: dict[str, int | None]) -> dict[str, int | None]:
+    """Returns the peaks of memory, or larger ones that the run has told before; one that is over does not train."""
+    file = directory.path / "metrics.json"
+    told = json.loads(file.read_text(encoding="utf-8")).get("peak_memory_bytes", {}) if file.is_file() else {}
+    return {name: max(value or 0, told.get(name) or 0) or None for name, value in peak.items()}
 
 
 def end_if_not_finite(guard: Any, is_first: bool) -> None:

@@ -13,13 +13,12 @@ nonfinite.json. One that was interrupted or killed goes on when it is started ag
 import dataclasses
 import math
 import sys
-from pathlib import Path
 from typing import Any, Literal
 
 from _launch import user_errors
 
 with user_errors():
-    from _options import RunOptions, end_if_not_finite, new_directory, start, train_on_devices
+    from _options import RunOptions, end_if_not_finite, new_directory, peak_of_run, start, train_on_devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,11 @@ class Config(RunOptions):
     variant: Literal["single", "2012"] = "single"
     """The later network with one tower, or the published one with two."""
     recipe: Literal["modern", "paper"] = "modern"
-    """AdamW, warmup-cosine, label smoothing; or SGD with momentum 0.9, cut tenfold three times, and colour jitter."""
+    """AdamW, warmup-cosine, label smoothing, mixup; or SGD with momentum 0.9, cut tenfold thrice, colour jitter."""
+    augment: Literal["none", "randaugment", "mixup", "cutmix"] | None = None
+    """Beside crops and mirror images, by keras-cv if it is installed, else by Keras; by default the recipe's."""
+    mirror: bool = True
+    """Mirror half of the training images; not for writing."""
     image_size: int = 63
     """Pixels a side, 63 or more; the paper's are 227."""
     width: float = 0.25
@@ -67,6 +70,8 @@ class Config(RunOptions):
         for name in ("label_smoothing", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in 0..1, below 1; got {getattr(self, name)}.")
+        if self.ten_crops and not self.mirror:
+            raise ValueError("ten_crops mirrors the images, which no_mirror forbids.")
         if self.recipe == "paper":
             for field in dataclasses.fields(self):
                 if field.name in ("warmup", "label_smoothing") and getattr(self, field.name) != field.default:
@@ -83,20 +88,26 @@ def train(config: Config, is_first: bool) -> None:
     import numpy as np
 
     from kerasblocks.callbacks import GradientNormLogger, TensorBoardScalars, TerminateOnNaN, WarmupCosine
-    from kerasblocks.data import ImageBatches, colour_components, find_images, load_images
+    from kerasblocks.data import (
+        AugmentedBatches,
+        ImageBatches,
+        colour_components,
+        find_images,
+        load_images,
+        names_class_folders,
+    )
     from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import alexnet, cost
-    from kerasblocks.ops import smoothed_cross_entropy
     from kerasblocks.schedules import StepDecay
-    from kerasblocks.training import Run, exclude_vectors_from_weight_decay
+    from kerasblocks.training import Run, exclude_vectors_from_weight_decay, peak_memory
 
-    # Data: files or arrays, cropped and mirrored at random to train, the middle to test.
+    # Data: files or arrays, cropped, mirrored and mixed at random to train, the middle to test; one-hot labels.
     directory = config.run_directory or new_directory("alexnet")
     config = dataclasses.replace(config, run_directory=directory)
     paper = config.recipe == "paper"
     source: Any
     with user_errors():
-        if Path(config.data).is_dir():
+        if names_class_folders(config.data):
             source = find_images(config.data, limit=config.limit)
             train_images, test_images = source.train_files, source.test_files
         else:
@@ -111,20 +122,31 @@ def train(config: Config, is_first: bool) -> None:
             "skip_corrupt": config.skip_corrupt,
             "max_pixels": config.max_pixels,
         }
-        colours = colour_components(train_images)
-        train_batches = ImageBatches(
+        colours = colour_components(train_images, max_pixels=config.max_pixels)
+        train_batches: Any = ImageBatches(
             train_images,
             source.y_train,
             batch_size=config.batch_size,
             random_crop=True,
-            mirror=True,
+            mirror=config.mirror,
             colour_jitter=0.1 if paper else 0.0,
             colours=colours if paper else None,
+            num_classes=source.num_classes,
             seed=config.seed,
             **common,
         )
+        kind, library = config.augment or ("none" if paper else "mixup"), None
+        cropped = train_batches
+        if kind != "none":
+            train_batches = AugmentedBatches(cropped, kind, seed=config.seed)
+            library = train_batches.library
         test_batches = ImageBatches(
-            test_images, source.y_test, batch_size=max(config.batch_size, 64), shuffle=False, **common
+            test_images,
+            source.y_test,
+            batch_size=max(config.batch_size, 64),
+            num_classes=source.num_classes,
+            shuffle=False,
+            **common,
         )
 
         # Model: pixels less their mean; weights drawn by NumPy.
@@ -148,7 +170,6 @@ def train(config: Config, is_first: bool) -> None:
 
     # Optimizer: SGD whose rate falls tenfold three times, or AdamW with no decay of biases.
     optimizer: Any
-    smoothing = 0.0 if paper else config.label_smoothing
     if paper:
         every = math.ceil(config.epochs * len(train_batches) / 4)
         rate = StepDecay(initial_learning_rate=config.learning_rate or 0.01, factor=0.1, every=every)
@@ -158,8 +179,10 @@ def train(config: Config, is_first: bool) -> None:
         exclude_vectors_from_weight_decay(optimizer, model.trainable_variables)
     metrics: list[Any] = ["accuracy"]
     if source.num_classes > 5:
-        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top_5"))
-    model.compile(optimizer, lambda y, logits: smoothed_cross_entropy(y, logits, smoothing), metrics=metrics)
+        metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top_5"))
+    smoothing = 0.0 if paper else config.label_smoothing
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    model.compile(optimizer, loss, metrics=metrics)
 
     # Fit. What was interrupted goes on.
     facts = {
@@ -167,9 +190,11 @@ def train(config: Config, is_first: bool) -> None:
         "data": {
             "source": source.source,
             "fingerprint": source.fingerprint,
-            "images": [len(train_images), len(test_images)],
+            "train_images": len(train_images),
+            "test_images": len(test_images),
             "class_names": source.class_names,
         },
+        "augmentation": {"kind": kind, "library": library},
         "parameters": model.count_params(),
     }
     with user_errors():
@@ -178,7 +203,8 @@ def train(config: Config, is_first: bool) -> None:
         if is_first:
             print(
                 f"{len(train_images)} training and {len(test_images)} test images of {source.source}, "
-                f"{model.count_params():,} parameters; run {path}"
+                f"{model.count_params():,} parameters; augmentation: {kind}{f' by {library}' if library else ''}; "
+                f"run {path}"
             )
         guard = TerminateOnNaN(report_path=path / "nonfinite.json")
         history = run.fit(
@@ -199,18 +225,17 @@ def train(config: Config, is_first: bool) -> None:
         return
 
     # Report: probabilities of the middle, or of ten crops.
-    whole = test_batches
     if config.ten_crops:
-        side = test_batches.shorter_side
-        larger = common | {"image_size": side, "shorter_side": side}
-        whole = ImageBatches(test_images, source.y_test, batch_size=64, shuffle=False, **larger)
+        common |= {"image_size": test_batches.shorter_side, "shorter_side": test_batches.shorter_side}
+    whole = ImageBatches(test_images, source.y_test, batch_size=64, shuffle=False, **common)
     found = [(_probabilities(model, images, config.image_size), labels) for images, labels in whole.iterate()]
     probabilities, labels = (np.concatenate(each) for each in zip(*found, strict=True))
-    ranks = (probabilities > probabilities[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+    # A class ranks behind those that are as probable, or not finite.
+    ranks = (~(probabilities < probabilities[np.arange(len(labels)), labels][:, None])).sum(axis=1) - 1
     accuracies = {"test_accuracy": float((ranks < 1).mean())}
     if source.num_classes > 5:
         accuracies["test_top_5"] = float((ranks < 5).mean())
-    corrupt = len({*train_batches.corrupt, *test_batches.corrupt, *whole.corrupt})
+    corrupt = len({*cropped.corrupt, *test_batches.corrupt, *whole.corrupt})
     with run.directory.writing("model.keras") as file:
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         model.save(file)
@@ -226,6 +251,7 @@ def train(config: Config, is_first: bool) -> None:
             **accuracies,
             "seconds": run.seconds,
             "images_per_second": len(train_images) * config.epochs / run.seconds,
+            "peak_memory_bytes": peak_of_run(run.directory, peak_memory()),
             "corrupt_files": corrupt,
         },
     )

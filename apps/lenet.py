@@ -20,7 +20,7 @@ from typing import Literal
 from _launch import user_errors
 
 with user_errors():
-    from _options import RunOptions, end_if_not_finite, new_directory, newest_run, start, train_on_devices
+    from _options import RunOptions, end_if_not_finite, new_directory, newest_run, peak_of_run, start, train_on_devices
 
 IMAGE_SIZE = 32  # the input of LeNet-5
 
@@ -77,7 +77,7 @@ def train(config: Config, is_first: bool) -> None:
     from kerasblocks.diagnostics import plot_confusion, plot_learning_curves
     from kerasblocks.models import lenet5
     from kerasblocks.ops import smoothed_cross_entropy
-    from kerasblocks.training import Run, exclude_vectors_from_weight_decay
+    from kerasblocks.training import Run, exclude_vectors_from_weight_decay, peak_memory
 
     # Data: 32 x 32 pixels, uint8 until a batch is made.
     directory = config.run_directory or new_directory("lenet")
@@ -160,6 +160,7 @@ def train(config: Config, is_first: bool) -> None:
         "test_accuracy": test_accuracy,
         "seconds": run.seconds,
         "images_per_second": len(data.x_train) * config.epochs / run.seconds,
+        "peak_memory_bytes": peak_of_run(run.directory, peak_memory()),
     }
     run.directory.write_json("metrics.json", metrics)
     print(f"test accuracy {test_accuracy:.4f}, test loss {test_loss:.4f}, {run.seconds:.1f} s; see {path}")

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from _launch import user_errors
 
 with user_errors():
-    from _options import RunOptions, end_if_not_finite, new_directory, newest_run, start, train_on_devices
+    from _options import RunOptions, end_if_not_finite, new_directory, newest_run, peak_of_run, start, train_on_devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ def train(config: Config, is_first: bool) -> None:
     from kerasblocks.data import TokenBatches, TokenWindows, load_text
     from kerasblocks.diagnostics import plot_learning_curves
     from kerasblocks.models import CONFIGURATIONS, generate, transformer_lm
-    from kerasblocks.training import Run, exclude_vectors_from_weight_decay
+    from kerasblocks.training import Run, exclude_vectors_from_weight_decay, peak_memory
 
     # Data: random windows to train on, the whole validation text in order.
     sizes = CONFIGURATIONS[config.configuration]
@@ -216,6 +216,7 @@ def train(config: Config, is_first: bool) -> None:
         "bits_per_character": loss / math.log(2) * windows.num_predicted / characters,
         "seconds": run.seconds,
         "tokens_per_second": config.steps * config.batch_size * context / run.seconds,
+        "peak_memory_bytes": peak_of_run(run.directory, peak_memory()),
     }
     run.directory.write_json("metrics.json", metrics)
     print(

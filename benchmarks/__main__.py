@@ -10,7 +10,10 @@ if "KERAS_BACKEND" not in os.environ:
     sys.exit("error: name the backend to measure: KERAS_BACKEND=jax|tensorflow|torch.")
 
 from benchmarks import (
+    alexnet_accuracy,
+    alexnet_rate,
     checkpoint_overhead,
+    claims,
     depth,
     distillation,
     fit_overhead,
@@ -18,20 +21,26 @@ from benchmarks import (
     layers,
     lenet_accuracy,
     precision,
+    suggested_rate,
     transformer,
 )
-from benchmarks._results import as_markdown
+from benchmarks.faults import bench
+
+_TABLES = {"results": claims.results, "claims": claims.table, "layers": layers.summary, "faults": bench.summary}
 
 
-def table(benchmark: Literal["lenet_accuracy", "layers"] = "lenet_accuracy") -> None:
-    """Prints the kept rows of a benchmark as the Markdown table that stands in the README."""
-    print(layers.summary() if benchmark == "layers" else as_markdown(benchmark), end="")
+def table(which: tyro.conf.Positional[Literal["results", "claims", "layers", "faults"]] = "claims") -> None:
+    """Prints kept rows as a Markdown table: what the apps reach, claims and targets, layers, or faults."""
+    print(_TABLES[which](), end="")
 
 
 if __name__ == "__main__":  # Not in the processes that a benchmark starts.
     tyro.extras.subcommand_cli_from_dict(
         {
             "lenet-accuracy": lenet_accuracy.main,
+            "alexnet-accuracy": alexnet_accuracy.main,
+            "alexnet-rate": alexnet_rate.main,
+            "image-pipeline": alexnet_rate.pipeline,
             "depth": depth.main,
             "layers": layers.main,
             "fit-overhead": fit_overhead.main,
@@ -44,6 +53,9 @@ if __name__ == "__main__":  # Not in the processes that a benchmark starts.
             "transformer-loss": transformer.loss,
             "transformer-steps": transformer.steps,
             "transformer-writing": transformer.writing,
+            "faults": bench.main,
+            "suggested-rate": suggested_rate.main,
+            "all": claims.run_all,
             "table": table,
         },
         description=__doc__,

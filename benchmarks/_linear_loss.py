@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kerasblocks.ops import linear_distillation_loss
+from kerasblocks.training import peak_memory
 
 _TEMPERATURE = 2.0
 
@@ -28,7 +29,7 @@ def main(name: str, folder: str, tokens: int, width: int, classes: int) -> None:
     tensors = [keras.ops.convert_to_tensor(each) for each in (*hidden, *kernels)]
     before = _resident()
     loss, *gradients = _loss_and_gradients(function, tensors[:2], tensors[2:])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (peak_memory()["process"] or 0) / 2**20
     np.savez(Path(folder) / f"{name}.npz", loss=loss, by_hidden=gradients[0], by_kernel=gradients[1])
     (Path(folder) / f"{name}.json").write_text(json.dumps({"megabytes": peak - before}))
 

@@ -3,6 +3,7 @@
 import csv
 import datetime
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ RESULTS = Path(__file__).parent / "results"
 def as_markdown(benchmark: str) -> str:
     """Returns the rows of `results/BENCHMARK.csv` as a Markdown table."""
     with (RESULTS / f"{benchmark}.csv").open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        return markdown(list(csv.reader(file)))
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Returns lines, of which the first is the header, as a Markdown table."""
+    header, *others = lines
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, ["---"] * len(header), *others))
 
 
 def rows(benchmark: str) -> list[dict[str, str]]:

@@ -8,11 +8,18 @@ import keras
 import numpy as np
 
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
-from kerasblocks.data import ArrayBatches, TokenBatches
-from kerasblocks.models import lenet5, transformer_lm
+from kerasblocks.data import (
+    ArrayBatches,
+    AugmentedBatches,
+    ImageBatches,
+    TokenBatches,
+    colour_components,
+    load_images,
+)
+from kerasblocks.models import alexnet, lenet5, transformer_lm
 from kerasblocks.training import Run
 
-Case = Literal["everything", "lenet5", "transformer"]
+Case = Literal["everything", "lenet5", "transformer", "photos"]
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((44, 6, 6, 1), "float32")
@@ -25,7 +32,7 @@ def task(case: Case) -> tuple[Any, Any, tuple[Any, Any], list[Any]]:
     """Returns the compiled model, its batches, the validation data and the callbacks.
 
     "everything" has augmentation, BatchNorm, dropout with and without a seed of its own, and accumulated gradients;
-    "transformer" recomputes blocks with dropout.
+    "transformer" recomputes blocks with dropout; "photos" are cropped, mirrored, coloured and mixed for AlexNet.
     """
     keras.utils.set_random_seed(7)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -42,6 +49,25 @@ def task(case: Case) -> tuple[Any, Any, tuple[Any, Any], list[Any]]:
         model.compile(keras.optimizers.AdamW(0.01, global_clipnorm=1.0), loss)
         batches = TokenBatches(tokens, context=8, batch_size=4, steps=STEPS // EPOCHS)
         return model, batches, batches.batch(EPOCHS, 0), callbacks
+    if case == "photos":
+        data = load_images("photos", limit=len(IMAGES))
+        photos, test = (
+            ImageBatches(
+                data.x_train,
+                data.y_train,
+                image_size=63,
+                batch_size=4,
+                random_crop=True,
+                mirror=True,
+                colour_jitter=0.1,
+                colours=colour_components(data.x_train),
+                num_classes=2,
+            ),
+            ImageBatches(data.x_test, data.y_test, image_size=63, batch_size=8, num_classes=2, shuffle=False),
+        )
+        model = alexnet((63, 63, 3), 2, "single", width=0.05, seed=0)
+        model.compile(keras.optimizers.AdamW(0.005), keras.losses.CategoricalCrossentropy(from_logits=True))
+        return model, AugmentedBatches(photos, "mixup"), test.batch(0, 0), callbacks
     if case == "everything":
         model = keras.Sequential(
             [

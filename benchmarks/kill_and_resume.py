@@ -22,7 +22,7 @@ _STEP_SECONDS = 0.025
 
 
 def main(
-    cases: tuple[Case, ...] = ("everything", "lenet5", "transformer"),
+    cases: tuple[Case, ...] = ("everything", "lenet5", "transformer", "photos"),
     ways: tuple[Way, ...] = ("ours", "BackupAndRestore"),
     kills: int = 20,
     in_writes: int = 5,
@@ -31,7 +31,8 @@ def main(
     """Kills runs, resumes them and compares the ends.
 
     Args:
-        cases: a model with augmentation, BatchNorm, dropout and accumulated gradients; LeNet-5; a small transformer.
+        cases: a model with augmentation, BatchNorm, dropout and accumulated gradients; LeNet-5; a small transformer; a
+            small AlexNet on photographs that are mixed.
         ways: this package's `Run`; Keras's BackupAndRestore.
         kills: runs that are killed, of each case and way.
         in_writes: how many of them inside a write.

@@ -4,17 +4,11 @@ Each case runs the app as a user does, once a seed, on the backend that KERAS_BA
 the mean over the seeds.
 """
 
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
+from benchmarks._apps import run_app
 from benchmarks._results import append_row
-
-_APP = Path(__file__).parents[1] / "apps" / "lenet.py"
 
 
 def main(fashion: Path | None = None, seeds: int = 3) -> None:
@@ -32,7 +26,7 @@ def main(fashion: Path | None = None, seeds: int = 3) -> None:
         options = ["--data", str(fashion), "--epochs", "15", "--batch-size", "128", "--label-smoothing", "0"]
         cases["fashion-mnist, modern, 15 epochs, batch 128, no label smoothing"] = (options, 0.90)
     for case, (options, target) in cases.items():
-        runs = [_run([*options, "--seed", str(seed)]) for seed in range(seeds)]
+        runs = [run_app("lenet", [*options, "--seed", str(seed)]) for seed in range(seeds)]
         accuracies = [metrics["test_accuracy"] for _, metrics in runs]
         mean = statistics.mean(accuracies)
         append_row(
@@ -49,10 +43,3 @@ def main(fashion: Path | None = None, seeds: int = 3) -> None:
                 "training_seconds": round(statistics.mean(metrics["seconds"] for _, metrics in runs), 1),
             },
         )
-
-
-def _run(options: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, str(_APP), *options, "--run-directory", folder], check=True, stdout=sys.stderr)
-        config, metrics = (json.loads((Path(folder) / name).read_text()) for name in ("config.json", "metrics.json"))
-    return config, metrics

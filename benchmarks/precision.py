@@ -4,19 +4,18 @@ Each policy trains the same model from the same bits on the same batches of digi
 process of its own, for a peak of memory is that of a process. The first epoch, which compiles, is not timed.
 """
 
-import concurrent.futures
-import multiprocessing
 import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
 
+from benchmarks._own_process import in_own_process
 from benchmarks._results import append_row
 from kerasblocks.callbacks import GradientNormLogger, TerminateOnNaN, WarmupCosine
 from kerasblocks.data import ArrayBatches, load_images
 from kerasblocks.models import lenet5
-from kerasblocks.training import environment
+from kerasblocks.training import environment, peak_memory
 
 Case = Literal["lenet5", "lenet5 of 1998"]
 _MODELS: dict[Case, Callable[[tuple[int, int, int], int], keras.Model]] = {
@@ -39,20 +38,13 @@ def main(cases: tuple[Case, ...] = ("lenet5",), epochs: int = 20, batch_size: in
     if epochs < 2:
         raise ValueError(f"epochs must be at least 2, for the first is not timed; got {epochs}.")
     for case in cases:
-        found = [_alone(case, policy, epochs, batch_size) for policy in _POLICIES]
+        found = [in_own_process(_trained, case, policy, epochs, batch_size) for policy in _POLICIES]
         whole = found[0][1]
         for facts, row in found:
             ratio = row["loss"] / whole["loss"]
             speed = row["images_per_second"] / whole["images_per_second"]
             judged = {"loss_ratio": round(ratio, 4), "met": abs(ratio - 1) <= _DISTANCE, "speed_ratio": round(speed, 3)}
             append_row("precision", facts, row | judged)
-
-
-def _alone(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns environment and row of a process that sees the device alone: this one leaves it untouched."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_trained, *arguments).result()
 
 
 def _trained(case: Case, policy: str, epochs: int, batch_size: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -69,7 +61,7 @@ def _trained(case: Case, policy: str, epochs: int, batch_size: int) -> tuple[dic
     clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: marks.append(time.perf_counter()))
     callbacks = [WarmupCosine(), GradientNormLogger(), TerminateOnNaN(raise_error=True), clock]
     history = model.fit(batches, epochs=epochs, verbose=0, callbacks=callbacks)
-    peak = _peak_bytes()
+    peak = peak_memory()["device"]
     return environment(), {
         "case": case,
         "policy": policy,
@@ -79,22 +71,3 @@ def _trained(case: Case, policy: str, epochs: int, batch_size: int) -> tuple[dic
         "images_per_second": round((epochs - 1) * len(batches) * batch_size / (marks[-1] - marks[0])),
         "peak_megabytes": None if peak is None else round(peak / 1e6, 1),
     }
-
-
-def _peak_bytes() -> int | None:
-    """Returns the most that the process has had of a GPU's memory; None on a CPU."""
-    found: int | None = None
-    if keras.backend.backend() == "torch":
-        import torch
-
-        found = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    elif keras.backend.backend() == "jax":
-        import jax
-
-        found = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    else:
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
-        found = tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None
-    return found

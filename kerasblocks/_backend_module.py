@@ -1,11 +1,19 @@
 """The one place that knows the backends there are, and loads what is written for the one in use."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 
-import keras
-
 _BACKENDS = ("jax", "tensorflow", "torch")
+
+try:
+    import keras
+except ModuleNotFoundError as error:  # Keras takes TensorFlow unless told otherwise.
+    if error.name not in _BACKENDS:
+        raise
+    found = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
+    what_to_do = f"set KERAS_BACKEND to {' or '.join(found)}" if found else f"install one of {', '.join(_BACKENDS)}"
+    raise ImportError(f"Keras's backend is {error.name}, which is not installed: {what_to_do}.") from error
 
 
 def backend_module(name: str) -> ModuleType:

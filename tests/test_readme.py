@@ -5,18 +5,40 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import layers
-from benchmarks._results import as_markdown
+from benchmarks import claims, layers
+from kerasblocks.diagnostics import CHECKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-EXTRAS = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in README.split("| Extra |")[1].splitlines()[1:6]))
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+BLOCKS = [block for text in PAGES.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+EXTRAS = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in README.split("| Extra |")[1].splitlines()[1:7]))
+PRELUDE = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+LINES = re.findall(r"^\| `(.+?)` \|", README.split("| A line |")[1].split("## Quick start")[0], re.MULTILINE)
 
 
 def test_results_are_the_kept_rows():
-    assert as_markdown("lenet_accuracy") in README
-    assert layers.summary() in README
+    assert claims.results() in README
+    assert claims.results() in PAGES["measured.md"]
+    assert layers.summary() in PAGES["measured.md"]
+
+
+@pytest.fixture
+def names():
+    found = {}
+    exec(PRELUDE, found)  # noqa: S102 - the page's own
+    return found
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_of_the_table_runs(line, names, tmp_path):
+    assert len(LINES) > 30
+    exec(line.replace("FOLDER", str(tmp_path)), dict(names))  # noqa: S102
+
+
+def test_the_number_of_checks_is_told():
+    assert f" {len(CHECKS)} checks of data, model, loss" in README
 
 
 @pytest.mark.parametrize("target", sorted({line.split()[1] for line in COMMANDS if line.startswith("make")}))
@@ -38,6 +60,10 @@ def test_the_package_has_the_extra(extra):
     assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
-def test_links_lead_somewhere(path):
-    assert (ROOT / path).exists()
+LINKED = {name: ROOT if name == "README.md" else ROOT / "docs" for name in PAGES}
+LINKS = sorted({(name, link) for name, text in PAGES.items() for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)})
+
+
+@pytest.mark.parametrize(("page", "link"), [each for each in LINKS if not each[1].startswith("pictures/")])
+def test_links_lead_somewhere(page, link):
+    assert (LINKED[page] / link).exists()

@@ -1,5 +1,7 @@
 """Images that lie in files or in memory, taken alike."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,13 @@ import numpy as np
 
 from kerasblocks.data._pixels import fit_images
 from kerasblocks.data.load_image import load_image
+
+
+def as_image_sources(images: Iterable[Any]) -> tuple[Path | np.ndarray, ...]:
+    """Returns each image as `as_image_source` does; raises `ValueError` for one path in the place of several."""
+    if isinstance(images, str | bytes | os.PathLike):
+        raise ValueError(f"images must be several paths or arrays; got the one path {images!r}. See find_images.")
+    return tuple(map(as_image_source, images))
 
 
 def as_image_source(image: Any) -> Path | np.ndarray:

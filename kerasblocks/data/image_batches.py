@@ -1,7 +1,5 @@
 """Batches of photographs that are decoded ahead of the training; Keras's loaders forget seed and epoch."""
 
-import collections
-import concurrent.futures
 import functools
 import hashlib
 import os
@@ -13,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from kerasblocks._arguments import as_flag, as_integer, as_number
+from kerasblocks.data._ahead import Ahead
 from kerasblocks.data._digest import digest_of
 from kerasblocks.data._epoch_batches import EpochBatches, order_of_epoch
-from kerasblocks.data._image_sources import as_image_source, pixels_of
+from kerasblocks.data._image_sources import as_image_sources, pixels_of
 from kerasblocks.data._pixels import fit_images
 from kerasblocks.data.colour_components import ColourComponents
 from kerasblocks.data.image_data import check_labels
 from kerasblocks.data.load_image import as_image_size, check_channels
+
+_LARGEST = 2**26  # pixels of a resized image, where no limit is given
 
 
 class ImageBatches(EpochBatches):
@@ -46,6 +47,8 @@ class ImageBatches(EpochBatches):
         mirror: whether half of the images are mirrored.
         colour_jitter: standard deviation of α, the paper's 0.1; 0 for none. Needs `colours`.
         colours: the principal components of colour, of `colour_components`.
+        num_classes: None for labels as whole numbers; else they come as one-hot vectors of this length, which can be
+            mixed (see `AugmentedBatches`).
         shuffle: whether epochs are shuffled.
         seed: non-negative integer.
         drop_remainder: whether to leave out the last batch when it is smaller than `batch_size`.
@@ -98,6 +101,7 @@ class ImageBatches(EpochBatches):
         mirror: bool = False,
         colour_jitter: float = 0.0,
         colours: ColourComponents | None = None,
+        num_classes: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
         drop_remainder: bool = False,
@@ -107,9 +111,10 @@ class ImageBatches(EpochBatches):
         ahead: int = 4,
     ) -> None:
         super().__init__()
-        self._images = tuple(map(as_image_source, images))
-        self._labels = np.asarray(labels)
-        check_labels(self._labels, len(self._images), "labels")
+        self._images = as_image_sources(images)
+        self._labels = np.array(labels)
+        self.num_classes = None if num_classes is None else as_integer("num_classes", num_classes, least=1)
+        check_labels(self._labels, len(self._images), "labels", self.num_classes)
         size = as_image_size(image_size)
         check_channels(channels)
         if size is None or channels is None:
@@ -126,6 +131,8 @@ class ImageBatches(EpochBatches):
             raise ValueError(
                 f"colour_jitter must be 0 or more, and above 0 needs colours and 3 channels; got {colour_jitter!r}."
             )
+        if colours is not None and not isinstance(colours, ColourComponents):
+            raise ValueError(f"colours must be what colour_components returns; got {colours!r}.")
         if colours is not None and not self.colour_jitter:
             raise ValueError("colours have no effect without a colour_jitter; got none.")
         self._colours = colours
@@ -133,14 +140,19 @@ class ImageBatches(EpochBatches):
         self.drop_remainder = as_flag("drop_remainder", drop_remainder)
         self.skip_corrupt = as_flag("skip_corrupt", skip_corrupt)
         self.max_pixels = None if max_pixels is None else as_integer("max_pixels", max_pixels, least=1)
-        self._threads = (os.cpu_count() or 1) if threads is None else as_integer("threads", threads, least=1)
-        self._ahead = as_integer("ahead", ahead, least=0)
+        threads = (os.cpu_count() or 1) if threads is None else as_integer("threads", threads, least=1)
         if len(self) == 0:
             raise ValueError(f"There must be at least one batch of {batch_size}; got {len(self._images)} images.")
         self._corrupt: dict[Path, str] = {}
         self._lock = threading.Lock()
-        self._pool: Any = None
-        self._coming: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
+        # Unshuffled batches are those of an evaluation, which asks for the same epoch again.
+        self._ahead = Ahead(
+            self._made,
+            length=len(self),
+            changing=self.shuffle,
+            threads=threads,
+            ahead=as_integer("ahead", ahead, least=0),
+        )
 
     @property
     def num_samples(self) -> int:
@@ -157,50 +169,35 @@ class ImageBatches(EpochBatches):
         return whole + (1 if rest and not self.drop_remainder else 0)
 
     def batch(self, epoch: int, index: int) -> tuple[Any, ...]:
-        """Returns `(x, y)` of batch `index` of epoch `epoch`: float32 images, 0 to 1 but for jitter, and int64 labels.
+        """Returns `(x, y)` of batch `index` of epoch `epoch`: float32 images, 0 to 1 but for jitter, and labels.
+
+        Labels are int64, or float32 one-hot vectors where `num_classes` is given.
 
         Raises:
             IndexError: there is no such batch in an epoch.
-            ValueError: a file that is no whole image, unless these are skipped; no whole image in a batch.
+            ValueError: a file that is no whole image, unless these are skipped; no whole image among all, or in a batch
+                without shuffling.
         """
         epoch, index = as_integer("epoch", epoch, least=0), self._place(index)
-        with self._lock:
-            wanted = self._coming.pop((epoch, index), None)
-            following = self._following(epoch, index)
-            for key in [key for key in self._coming if key not in following]:
-                self._coming.pop(key).cancel()
-            if self._ahead and self._pool is None:
-                self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "kerasblocks-images")
-            for key in following:
-                if key not in self._coming:
-                    self._coming[key] = self._pool.submit(self._made, *key)
-        made: tuple[Any, ...] = self._made(epoch, index) if wanted is None else wanted.result()
-        return made
+        return self._ahead(epoch, index)
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What the batches are made of: the settings, and a SHA-256 of labels, arrays, and names and sizes of files."""
         names = ["num_samples", "batch_size", "image_size", "channels", "shorter_side", "random_crop", "mirror"]
-        names += ["colour_jitter", "shuffle", "seed", "drop_remainder", "skip_corrupt", "max_pixels"]
+        names += ["colour_jitter", "num_classes", "shuffle", "seed", "drop_remainder", "skip_corrupt", "max_pixels"]
         digest = hashlib.sha256(self._labels.astype("int64").tobytes())
         for image in self._images:
             known = f"{image.name}\0{image.stat().st_size}" if isinstance(image, Path) else digest_of(image)
-            digest.update(f"{known}\n".encode())
+            digest.update(os.fsencode(f"{known}\n"))
         colours = None if self._colours is None else self._colours.digest
         return {name: getattr(self, name) for name in names} | {"colours": colours, "images": digest.hexdigest()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_lock": None, "_pool": None, "_coming": collections.OrderedDict()}
+        return self.__dict__ | {"_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"_lock": threading.Lock()})
-
-    def _following(self, epoch: int, index: int) -> list[tuple[int, int]]:
-        """Returns epoch and index of the batches that are likely to be asked for next."""
-        places = range(index + 1, index + 1 + self._ahead)
-        if not self.shuffle:  # as in evaluation, which begins again with the same epoch
-            return [(epoch, place % len(self)) for place in places if place % len(self) != index]
-        return [(epoch + place // len(self), place % len(self)) for place in places]
 
     def _made(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
@@ -209,19 +206,50 @@ class ImageBatches(EpochBatches):
         found: list[tuple[np.ndarray, int] | None] = [self._image(epoch, int(row)) for row in rows]
         whole = [each for each in found if each is not None]
         if not whole:
-            raise ValueError(f"No file of batch {index} of epoch {epoch} is a whole image.")
+            whole = self._stand_in(epoch, chosen.start) if self.shuffle else []
+        if not whole:
+            names = ", ".join(str(self._images[row]) for row in rows[:3])
+            raise ValueError(
+                f"No file of batch {index} of epoch {epoch} is a whole image, as {names}: leave these out, or take "
+                "larger batches."
+            )
         if len(whole) < len(found) and self.shuffle:
-            places = [place for place, each in enumerate(found) if each is not None]
+            places = [place for place, each in enumerate(found) if each is not None] or [0]
             nexts = np.searchsorted(places, np.arange(len(found))) % len(places)
             whole = [whole[place] for place in nexts]
         images, labels = zip(*whole, strict=True)
-        return np.stack(images), np.array(labels, "int64")
+        numbers = np.array(labels, "int64")
+        one_hot = None if self.num_classes is None else np.eye(self.num_classes, dtype="float32")
+        return np.stack(images), numbers if one_hot is None else one_hot[numbers]
+
+    def _resized(self, size: tuple[int, ...], name: Path | str) -> tuple[int, int]:
+        """Returns the size at which the shorter side is the wanted one; refuses what would be larger than an image."""
+        height, width = size
+        factor = self.shorter_side / min(height, width)
+        resized = max(self.shorter_side, round(height * factor)), max(self.shorter_side, round(width * factor))
+        most = max(self.max_pixels or _LARGEST, self.shorter_side * self.shorter_side)
+        if resized[0] * resized[1] > most:
+            raise ValueError(
+                f"{name}: {height} x {width} pixels would become {resized[0]:,} x {resized[1]:,}, more than {most:,}: "
+                "it is too narrow."
+            )
+        return resized
+
+    def _stand_in(self, epoch: int, start: int) -> list[tuple[np.ndarray, int]]:
+        """Returns the next whole image in the order of an epoch, from a place on and from its beginning then."""
+        order = order_of_epoch(len(self._images), self.seed, epoch)
+        for row in [*order[start:], *order[:start]]:
+            found = self._image(epoch, int(row))
+            if found is not None:
+                return [found]
+        return []
 
     def _image(self, epoch: int, row: int) -> tuple[np.ndarray, int] | None:
         """Returns an image and its label, or None if it is passed over."""
         image = self._images[row]
         try:
             pixels = pixels_of(image, self.channels, self.max_pixels)
+            resized = self._resized(pixels.shape[:2], image if isinstance(image, Path) else f"image {row}")
         except (ValueError, FileNotFoundError) as error:
             if not self.skip_corrupt or not isinstance(image, Path):
                 raise ValueError(f"{error} Pass skip_corrupt=True to go on without such files.") from error
@@ -230,9 +258,6 @@ class ImageBatches(EpochBatches):
             return None
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch, row])))
         down, right, mirrored = rng.random(3)
-        height, width = pixels.shape[:2]
-        factor = self.shorter_side / min(height, width)
-        resized = max(self.shorter_side, round(height * factor)), max(self.shorter_side, round(width * factor))
         pixels = fit_images(pixels[None], resized, None, f"image {row}")[0]
         if not self.random_crop:
             down = right = 0.5

@@ -45,7 +45,7 @@ class ImageFiles:
         for files, labels in ((self.train_files, self.y_train), (self.test_files, self.y_test)):
             for file, label in zip(files, labels, strict=True):
                 name = os.path.relpath(file, self.source)
-                digest.update(f"{name}\0{file.stat().st_size}\0{label}\n".encode())
+                digest.update(os.fsencode(f"{name}\0{file.stat().st_size}\0{label}\n"))
         return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasblocks._arguments import as_integer
 from kerasblocks.data._pixels import fit_images, pillow
 
 # Pillow names the layout of the file in the tile: ";16B" is a big-endian channel of 16 bits, ";16" a pixel of 16 bits.
@@ -62,6 +63,7 @@ def load_image(
     """
     size = as_image_size(image_size)
     check_channels(channels)
+    max_pixels = None if max_pixels is None else as_integer("max_pixels", max_pixels, least=1)
     with _opened(Path(path), max_pixels) as image:
         if channels is None:
             channels = 1 if image.mode in _GREY_MODES else 3

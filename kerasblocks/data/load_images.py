@@ -86,6 +86,26 @@ def load_images(
     return ImageData(x_train, y_train, x_test, y_test, class_names=class_names, source=where)
 
 
+def names_class_folders(source: str | os.PathLike[str]) -> bool:
+    """Returns whether `load_images` takes a source for a folder with one folder of images a class.
+
+    Such a folder can be listed by `find_images` as well, without reading its images.
+
+    Args:
+        source: as `load_images` takes it.
+
+    Example:
+
+    >>> import tempfile
+    >>> from kerasblocks.data import names_class_folders
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     names_class_folders(folder), names_class_folders("cifar10")
+    (True, False)
+    """
+    is_name = isinstance(source, str) and (source in _EMBEDDED or source in KERAS_DATASETS)
+    return not is_name and Path(source).is_dir() and not holds_idx_files(Path(source))
+
+
 def _read(
     source: str | os.PathLike[str], image_size: tuple[int, int] | None, channels: int | None, limit: int | None
 ) -> RawImages:
@@ -94,10 +114,10 @@ def _read(
     if isinstance(source, str) and source in KERAS_DATASETS:
         return read_keras_dataset(source)
     path = Path(source)
-    if path.is_dir():
-        if holds_idx_files(path):
-            return read_idx_folder(path)
+    if names_class_folders(path):
         return read_class_folders(path, image_size, channels, limit)
+    if path.is_dir():
+        return read_idx_folder(path)
     if path.suffix == ".npz" and path.is_file():
         return read_npz(path)
     if path.is_file():

@@ -73,11 +73,12 @@ def normalized(x: Any, size: int, alpha: float, beta: float, k: float, axis: int
     if alpha == 0 or beta == 0:
         return cast_to(wide * k**-beta, dtype_of(x))
     around = [(0, 0)] * len(x.shape)
-    around[axis] = size // 2, (size - 1) // 2
-    squares = ops.pad(ops.square(wide), around)
     channels = ops.shape(x)[axis]
+    beyond = channels - 1 if isinstance(channels, int) and channels > 0 else size  # No window reaches further.
+    around[axis] = min(size // 2, beyond), min((size - 1) // 2, beyond)
+    squares = ops.pad(ops.square(wide), around)
     before = (slice(None),) * axis
     total = squares[(*before, slice(0, channels))]
-    for shift in range(1, size):
+    for shift in range(1, sum(around[axis]) + 1):
         total = total + squares[(*before, slice(shift, channels + shift))]
     return cast_to(wide * ops.power(total * (alpha / size) + k, -beta), dtype_of(x))

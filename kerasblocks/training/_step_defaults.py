@@ -1,7 +1,7 @@
 """What a backend's instrumented train step has to do beside the step itself where there is nothing to do."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +26,15 @@ def optimizer_methods(program: Any, optimizer: Any) -> dict[str, Callable[..., A
 def array_of(variable: Any) -> np.ndarray:
     """Returns the variable's numbers, which may be the memory that they lie in; waits for the device."""
     return np.asarray(keras.ops.convert_to_numpy(variable.value))
+
+
+def shares_of(variable: Any) -> list[np.ndarray]:
+    """Returns what each replica has summed up for itself: there is nothing."""
+    return []
+
+
+def set_shares(variable: Any, values: Sequence[np.ndarray]) -> None:
+    """Gives each replica its own: there is nothing."""
 
 
 def replicas(model: Any) -> int:
@@ -68,6 +77,14 @@ def random_state() -> None:
 
 def set_random_state(state: Any) -> None:
     """Sets the state of random numbers that lies outside of Keras's variables: there is none."""
+
+
+def shuffle_state() -> None:
+    """Returns the state that decides how `fit` shuffles arrays, beside the generators: there is none."""
+
+
+def set_shuffle_state(state: None) -> None:
+    """Sets the state that decides how `fit` shuffles arrays, beside the generators: there is none."""
 
 
 @contextlib.contextmanager

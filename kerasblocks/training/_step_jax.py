@@ -15,6 +15,10 @@ from kerasblocks.training._step_defaults import random_state_kept as random_stat
 from kerasblocks.training._step_defaults import replicas as replicas
 from kerasblocks.training._step_defaults import scope_of as scope_of
 from kerasblocks.training._step_defaults import set_random_state as set_random_state
+from kerasblocks.training._step_defaults import set_shares as set_shares
+from kerasblocks.training._step_defaults import set_shuffle_state as set_shuffle_state
+from kerasblocks.training._step_defaults import shares_of as shares_of
+from kerasblocks.training._step_defaults import shuffle_state as shuffle_state
 from kerasblocks.training._step_defaults import whole_batch as whole_batch
 from kerasblocks.training._step_defaults import without_gradients as without_gradients
 from kerasblocks.training._step_guard import constants_of
@@ -47,7 +51,8 @@ def gradients(loss_of: Callable[[], Any], variables: Sequence[Any]) -> list[Any]
         with keras.StatelessScope(list(zip(variables, values, strict=True)), collect_losses=True):
             return loss_of()
 
-    return list(jax.grad(loss)([variable.value for variable in variables]))
+    # Compiled as a whole, which takes less time than each of its operations for itself.
+    return list(jax.jit(jax.grad(loss))([variable.value for variable in variables]))
 
 
 def has_value(tensor: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from kerasblocks.training._build import build
 from kerasblocks.training._step_defaults import logs_of as logs_of
@@ -52,6 +53,29 @@ def array_of(variable: Any) -> np.ndarray:
     """Returns the variable's numbers, those of all replicas together; `keras.ops` takes three copies, of one alone."""
     found: np.ndarray = variable.value.numpy()
     return found
+
+
+def shares_of(variable: Any) -> list[np.ndarray]:
+    """Returns what each replica has summed up for itself, if they do; the variable's numbers are the sum."""
+    return [share.numpy() for share in _shares(variable)]
+
+
+def set_shares(variable: Any, values: Sequence[np.ndarray]) -> None:
+    """Gives each replica its own; a sum that is assigned would be split evenly, and rounded otherwise later."""
+    for share, value in zip(_shares(variable), values, strict=True):
+        share.assign(value)
+
+
+def shuffle_state() -> Any:
+    """Returns the state that decides how `fit` shuffles arrays: that of the seeds that operations get."""
+    generator = getattr(context.context(), "_rng", None)  # there once a seed is set
+    return None if generator is None else generator.getstate()
+
+
+def set_shuffle_state(state: Any) -> None:
+    """Sets what `shuffle_state` has returned."""
+    if state is not None:
+        context.context()._rng.setstate(state)
 
 
 def replicas(model: Any) -> int:
@@ -222,6 +246,11 @@ def _build(program: Any, data: Any) -> None:
     """Makes the variables that the first step would make, for there they would have no value before it."""
     with tf.init_scope():
         build(program.model, data)
+
+
+def _shares(variable: Any) -> Sequence[Any]:
+    is_summed = variable.aggregation == "sum" and isinstance(variable.value, tf.distribute.DistributedValues)
+    return variable.value.values if is_summed else ()
 
 
 def _undone(program: Any, verdict: Any, logs: dict[str, Any], variables: list[Any], before: list[Any]) -> Any:

@@ -17,6 +17,10 @@ from kerasblocks.training._step_defaults import inner_methods as inner_methods
 from kerasblocks.training._step_defaults import logs_of as logs_of
 from kerasblocks.training._step_defaults import optimizer_methods as optimizer_methods
 from kerasblocks.training._step_defaults import scope_of as scope_of
+from kerasblocks.training._step_defaults import set_shares as set_shares
+from kerasblocks.training._step_defaults import set_shuffle_state as set_shuffle_state
+from kerasblocks.training._step_defaults import shares_of as shares_of
+from kerasblocks.training._step_defaults import shuffle_state as shuffle_state
 from kerasblocks.training._step_defaults import train_function as train_function
 from kerasblocks.training._step_guard import moving_averages
 from kerasblocks.training.data_parallel import current_replicas

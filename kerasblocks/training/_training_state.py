@@ -13,6 +13,7 @@ from kerasblocks.training._checkpoint_files import Read
 from kerasblocks.training._step_guard import constants_of
 
 _backend = backend_module("kerasblocks.training._step")
+SHARE = "share/"  # how the names of what each replica has for itself begin
 _STRIDE = 1_000_003  # between the seeds of two processes: far from the small steps by which people choose seeds
 
 
@@ -23,8 +24,13 @@ def variables_of(model: Any) -> dict[str, list[Any]]:
         "model": [variable for variable in model.variables if id(variable) not in constants],
         "optimizer": list(model.optimizer.variables),
         "metrics": list(model.metrics_variables),
-        "seed": [global_seed_generator().state],
+        "seed": [global_seed()],
     }
+
+
+def global_seed() -> Any:
+    """Returns the state of the seed generator that Keras gives to all that have none of their own."""
+    return global_seed_generator().state
 
 
 def seeds_of(model: Any) -> list[Any]:
@@ -86,7 +92,7 @@ def gathered(model: Any, used: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for group, variables in variables_of(model).items()
         for index, variable in enumerate(variables)
     }
-    return arrays | _generators()
+    return arrays | _shares(model) | generators()
 
 
 def restore(model: Any, read: Read, written: dict[str, Any]) -> None:
@@ -109,32 +115,48 @@ def restore(model: Any, read: Read, written: dict[str, Any]) -> None:
         variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)) if whole else value)
 
 
-def metrics_only(model: Any) -> list[Any]:
+def restore_shares(model: Any, names: Sequence[str], read: Read) -> None:
+    """Gives each replica what it has summed up in the metrics for itself, if there are as many replicas as there were.
+
+    Otherwise they keep even shares of the sum, which rounds otherwise.
+    """
+    here = _shares(model)
+    if list(here) == list(names):
+        _set_shares(model, dict(zip(names, read(names), strict=True)))
+
+
+def metrics_only(model: Any) -> tuple[list[Any], dict[str, Any]]:
     """Returns copies of the metrics' numbers, which Keras resets when an epoch begins."""
-    return [_own_copy(_backend.array_of(variable)) for variable in model.metrics_variables]
+    return [_own_copy(_backend.array_of(variable)) for variable in model.metrics_variables], _shares(model)
 
 
-def restore_metrics(model: Any, values: Sequence[Any]) -> None:
+def restore_metrics(model: Any, values: tuple[list[Any], dict[str, Any]]) -> None:
     """Puts the metrics' numbers back."""
-    for variable, value in zip(model.metrics_variables, values, strict=True):
+    whole, shares = values
+    for variable, value in zip(model.metrics_variables, whole, strict=True):
         variable.assign(value)
+    _set_shares(model, shares)
 
 
 def restore_generators(names: Sequence[str], read: Read) -> None:
     """Puts the state of Python's, NumPy's and the backend's own generators back, if the backend is the same."""
-    found = dict(zip(names, read(names), strict=True))
+    set_generators(dict(zip(names, read(names), strict=True)))
+
+
+def set_generators(found: dict[str, np.ndarray]) -> None:
+    """Puts the state back that `generators` has returned."""
     python, words, waiting = (found[f"generator/{name}"] for name in ("python", "numpy", "waiting"))
     spare = None if np.isnan(waiting[0]) else float(waiting[0])
     random.setstate((3, tuple(int(word) for word in python), spare))
     state = "MT19937", words[:-1].astype("uint32"), int(words[-1]), int(waiting[1]), float(waiting[2])
     np.random.set_state(state)  # noqa: NPY002 - Keras uses it
-    own = [found[name] for name in names if name.startswith(_own())]
+    own = [state for name, state in found.items() if name.startswith(_own())]
     if own:
         _backend.set_random_state(own)
 
 
-def _generators() -> dict[str, np.ndarray]:
-    """Returns the state of the generators outside of Keras."""
+def generators() -> dict[str, np.ndarray]:
+    """Returns the state of Python's, NumPy's and the backend's own generators."""
     _, python, spare = random.getstate()
     _, words, position, has_spare, numpy_spare = np.random.get_state()  # noqa: NPY002 - Keras uses it
     own = _backend.random_state() or []
@@ -145,6 +167,20 @@ def _generators() -> dict[str, np.ndarray]:
         "generator/waiting": np.array([np.nan if spare is None else spare, has_spare, numpy_spare]),
         **{f"{_own()}{index}": np.array(each.cpu()) for index, each in enumerate(own)},
     }
+
+
+def _shares(model: Any) -> dict[str, np.ndarray]:
+    """Returns what each of several replicas has summed up in the metrics for itself."""
+    return {
+        f"{SHARE}{index}/{replica}": share
+        for index, variable in enumerate(model.metrics_variables)
+        for replica, share in enumerate(_backend.shares_of(variable))
+    }
+
+
+def _set_shares(model: Any, shares: dict[str, Any]) -> None:
+    for index, variable in enumerate(model.metrics_variables):
+        _backend.set_shares(variable, [each for name, each in shares.items() if name.startswith(f"{SHARE}{index}/")])
 
 
 def _own_copy(array: np.ndarray, used: np.ndarray | None = None) -> np.ndarray:

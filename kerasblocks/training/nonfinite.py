@@ -102,20 +102,20 @@ def locate_nonfinite(
 
 def located(model: keras.Model, batch: tuple[Any, Any, Any], training: bool, random_state: Any = None) -> NonFinite:
     """Returns what `locate_nonfinite` does, with the state that the backend's own random numbers had at the time."""
-    x, y, sample_weight = (keras.tree.map_structure(_as_tensor, part) for part in batch)
+    x, y, sample_weight = (keras.tree.map_structure(as_tensor, part) for part in batch)
     arguments = {"training": training} if model._call_has_training_arg else {}
     watch = _Watch()
-    with _state_kept(model, random_state):
+    with state_kept(model, random_state):
         with watch.on(model):
             outputs = model(x, **arguments)
-        loss = _loss(model, x, y, outputs, sample_weight, training)
+        loss = loss_of_batch(model, x, y, outputs, sample_weight, training)
         loss = None if loss is None else float(keras.ops.convert_to_numpy(loss))
     gradients: list[str] = []
     if loss is not None and model.trainable_variables:
-        with _state_kept(model, random_state):
+        with state_kept(model, random_state):
             variables = model.trainable_variables
             found = _backend.gradients(
-                lambda: _loss(model, x, y, model(x, **arguments), sample_weight, training), variables
+                lambda: loss_of_batch(model, x, y, model(x, **arguments), sample_weight, training), variables
             )
             pairs = zip(variables, found, strict=True)
             gradients = [variable.path for variable, each in pairs if each is not None and not all_finite(each)]
@@ -236,7 +236,8 @@ def _operations(model: keras.Model) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _state_kept(model: keras.Model, random_state: Any) -> Iterator[None]:
+def state_kept(model: keras.Model, random_state: Any) -> Iterator[None]:
+    """Puts back what a call of the model changes: moving averages, seeds, metrics, the backend's random state."""
     variables = [*model.non_trainable_variables, *model.metrics_variables] if model.built else []
     values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     try:
@@ -247,7 +248,8 @@ def _state_kept(model: keras.Model, random_state: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _loss(model: keras.Model, x: Any, y: Any, outputs: Any, sample_weight: Any, training: bool) -> Any:
+def loss_of_batch(model: keras.Model, x: Any, y: Any, outputs: Any, sample_weight: Any, training: bool) -> Any:
+    """Returns the compiled loss of outputs, None where there is none or there are no labels for it."""
     compiled = getattr(model, "compiled", False)
     if not compiled or (not model.losses if model._compile_loss is None else y is None):
         return None
@@ -325,22 +327,24 @@ def _is_float(tensor: Any) -> bool:
         return False
 
 
-def _floats(data: Any) -> list[Any]:
+def floats_in(data: Any) -> list[Any]:
+    """Returns the floating tensors among nested data whose numbers are there, as they are not while code is traced."""
     return [each for each in keras.tree.flatten(data) if _is_float(each) and _backend.has_value(each)]
 
 
 def _all_finite(data: Any) -> bool:
-    return all(all_finite(each) for each in _floats(data))
+    return all(all_finite(each) for each in floats_in(data))
 
 
 def _range(data: Any) -> tuple[float, float] | None:
     ends = [
         float(keras.ops.convert_to_numpy(keras.ops.cast(end(each), "float32")))
-        for each in _floats(data)
+        for each in floats_in(data)
         for end in (keras.ops.min, keras.ops.max)
     ]
     return (float(np.min(ends)), float(np.max(ends))) if ends else None
 
 
-def _as_tensor(data: Any) -> Any:
+def as_tensor(data: Any) -> Any:
+    """Returns data as a tensor of the backend, None as it is."""
     return data if data is None else keras.ops.convert_to_tensor(data)

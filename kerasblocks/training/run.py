@@ -419,6 +419,7 @@ class _Course(keras.callbacks.CallbackList):
             "identity": self._identity,
             "variables": _training_state.described(self._fitted),
             "generators": generators,
+            "shares": [name for name in arrays if name.startswith(_training_state.SHARE)],
             "processes": self._replicas.processes,
         }
         if not self._alone:
@@ -446,6 +447,7 @@ class _Course(keras.callbacks.CallbackList):
     def _restore(self) -> None:
         content, read = self._content, self._read
         _training_state.restore(self._fitted, read, content["variables"])
+        _training_state.restore_shares(self._fitted, content.get("shares", ()), read)
         if self._is_new:
             _training_state.part_seeds(self._fitted, self._replicas.process)
         self._metrics = _training_state.metrics_only(self._fitted)

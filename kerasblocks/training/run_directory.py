@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kerasblocks._json_values import json_values
 from kerasblocks._whole_file import flush, is_temporary, temporary_file, whole_file
 
 _CONFIG = "config.json"
@@ -130,15 +130,7 @@ class RunDirectory:
 
 
 def _as_json(content: dict[str, Any]) -> str:
-    return json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {name: _without_nan(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return json.dumps(json_values(content), indent=2, allow_nan=False) + "\n"
 
 
 def read_run_config(path: str | os.PathLike[str]) -> dict[str, Any]:

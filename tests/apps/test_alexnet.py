@@ -1,27 +1,24 @@
 import csv
+import functools
 import json
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from app_runs import command, run_app
 from PIL import Image
 
 from kerasblocks.data import ImageBatches, load_images
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, str(ROOT / "apps" / "alexnet.py")]
 QUICK = ("--width", "0.05", "--batch-size", "20")
 FILES = ["checkpoints", "config.json", "confusion.png", "costs.txt", "curves.png", "events", "history.csv"]
 FILES += ["metrics.json", "model.keras"]
 
 
-def alexnet(*arguments):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+alexnet = functools.partial(run_app, "alexnet")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,7 @@ def test_leaves_a_whole_run_directory(finished):
     assert sorted(entry.name for entry in folder.iterdir()) == FILES
     config, metrics = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
     assert config["data"]["class_names"] == ["china", "flower"]
-    assert config["data"]["images"] == [400, 100]
+    assert [config["data"][name] for name in ("train_images", "test_images")] == [400, 100]
     assert f"test accuracy {metrics['test_accuracy']:.4f}" in result.stdout
     assert metrics["corrupt_files"] == 0
     assert (folder / "costs.txt").read_text().splitlines()[-1].split()[2] == f"{config['parameters']:,}"
@@ -64,15 +61,18 @@ def losses(folder):
         return [(row["loss"], row["val_loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.once
 def test_a_killed_run_goes_on_to_the_same_losses(finished, tmp_path):
-    command = [*COMMAND, *QUICK, "--epochs", "3", "--ten-crops", "--run-directory", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    options = (*QUICK, "--epochs", "3", "--ten-crops", "--run-directory", tmp_path)
+    with subprocess.Popen(
+        command("alexnet", *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         end = time.monotonic() + 120
         while not [*(tmp_path / "checkpoints").glob("checkpoint-*20.json")] and time.monotonic() < end:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    result = alexnet(*command[2:])
+    result = alexnet(*options)
     assert result.returncode == 0, result.stderr
     assert "Epoch 1/3" not in result.stdout  # it goes on behind the first
     assert losses(tmp_path) == losses(finished[0])
@@ -91,6 +91,7 @@ def tree(tmp_path):
     return tmp_path
 
 
+@pytest.mark.once
 def test_a_folder_with_corrupt_files_by_the_papers_recipe(tree):
     (tree / "train" / "b" / "2.png").write_bytes(b"no image")
     (tree / "val" / "c" / "1.png").write_bytes(b"no image")

@@ -1,20 +1,16 @@
 import csv
+import functools
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import pytest
+from app_runs import run_app
 
-ROOT = Path(__file__).parents[2]
 QUICK = ("--epochs", "2", "--teacher-epochs", "2", "--limit", "200", "--labelled", "40", "--seeds", "2")
 
 
-def distill(*arguments, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "apps" / "distill.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+distill = functools.partial(run_app, "distill")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +85,7 @@ def last_rate(folder):
         return float(list(csv.DictReader(file))[-1]["learning_rate"])
 
 
+@pytest.mark.once
 def test_a_teacher_is_loaded_and_the_students_have_a_rate_of_their_own(finished, tmp_path):
     folder, _ = finished
     options = ("--teacher", folder / "teacher.keras", "--seeds", "1", "--run-directory", tmp_path / "run")

@@ -1,26 +1,23 @@
 import csv
+import functools
 import json
 import os
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from app_runs import command, run_app
 
 from kerasblocks.data import TokenWindows, load_text
 
-ROOT = Path(__file__).parents[2]
 FILES = ["checkpoints", "config.json", "curves.png", "events", "history.csv", "metrics.json", "model.keras"]
 FILES += ["samples.txt", "tokenizer.json"]
 QUICK = ("--steps", "8", "--evaluate-every", "4", "--limit", "3000", "--context", "16", "--length", "20")
 
 
-def transformer(*arguments, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "apps" / "transformer.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+transformer = functools.partial(run_app, "transformer")
 
 
 def rows(folder):
@@ -83,25 +80,23 @@ def test_goes_on_with_a_text(finished):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.once
 def test_the_same_command_goes_on_where_the_run_was_killed(finished, tmp_path):
     folder, _ = finished
-    command = [*QUICK, "--run-directory", str(tmp_path / "run"), "--checkpoint-steps", "1"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "apps" / "transformer.py"), *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    options = (*QUICK, "--run-directory", tmp_path / "run", "--checkpoint-steps", "1")
+    process = subprocess.Popen(command("transformer", *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "run" / "checkpoints"
     while process.poll() is None and not [*checkpoints.glob("checkpoint-*.json")]:
         time.sleep(0.001)
     process.kill()
     process.wait()
     assert not (tmp_path / "run" / "metrics.json").exists()
-    assert transformer(*command).returncode == 0
+    assert transformer(*options).returncode == 0
     assert [row["val_loss"] for row in rows(tmp_path / "run")] == [row["val_loss"] for row in rows(folder)]
     assert (tmp_path / "run" / "samples.txt").read_text() == (folder / "samples.txt").read_text()
 
 
+@pytest.mark.once
 def test_byte_pairs_of_ones_own_files_in_half_precision(tmp_path):
     files = [tmp_path / "one.txt", tmp_path / "two.txt"]
     files[0].write_text("The cat sat on the mat. " * 60, encoding="utf-8")

@@ -1,4 +1,7 @@
+import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import keras
@@ -66,8 +69,8 @@ def test_batches_are_made_ahead_by_other_threads(files, monkeypatch):
     batches = batches_of(files)
     for index in range(3):
         batches.batch(0, index)
-    assert makers.count(threading.current_thread().name) == 4  # of the first batch
-    assert sum(name.startswith("kerasblocks-images") for name in makers) >= 5
+    assert threading.current_thread().name not in makers
+    assert sum(name.startswith("kerasblocks-batches") for name in makers) >= 5
 
 
 def test_the_middle_is_cropped_and_the_shorter_side_resized(tmp_path):
@@ -143,6 +146,60 @@ def test_a_batch_of_corrupt_files_is_refused(files):
         batches_of(files, skip_corrupt=True, shuffle=False).batch(0, 0)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_batch_of_corrupt_files_gets_another_image_where_the_order_is_random(files, batch_size):
+    for file in files[1:]:
+        file.write_bytes(b"no image")
+    batches = batches_of(files, skip_corrupt=True, batch_size=batch_size)
+    assert [batches.batch(2, index)[1].tolist() for index in range(len(batches) - 1)] == [[0] * batch_size] * (
+        len(batches) - 1
+    )
+    assert len(batches.corrupt) == len(files) - 1
+    files[0].write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"No file of batch 0 of epoch 0 is a whole image, as .*\.png"):
+        batches_of(files, skip_corrupt=True).batch(0, 0)
+
+
+def test_an_image_that_would_become_huge_is_refused_or_passed_over(files):
+    Image.fromarray(np.zeros((1, 60_000), "uint8")).save(files[2])
+    with pytest.raises(ValueError, match=r"2\.png: 1 x 60000 pixels would become .*: it is too narrow"):
+        list(batches_of(files, image_size=227).iterate())
+    batches = batches_of(files, image_size=227, skip_corrupt=True)
+    list(batches.iterate())
+    assert list(batches.corrupt) == [files[2]]
+
+
+def test_labels_are_those_of_the_beginning(files):
+    labels = np.arange(9)
+    batches = ImageBatches(files, labels, image_size=8, batch_size=9, shuffle=False)
+    labels[:] = -7
+    assert batches.batch(0, 0)[1].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "abcdefghi"}, "images must be several paths or arrays; got the one path 'abcdefghi'"),
+        ({"colours": 3, "colour_jitter": 0.1}, "colours must be what colour_components returns; got 3"),
+    ],
+    ids=["one path", "colours"],
+)
+def test_what_is_of_another_type_is_refused(options, message, files):
+    with pytest.raises(ValueError, match=message):
+        ImageBatches(**{"images": files, "labels": range(9), "image_size": 8, "batch_size": 4} | options)
+
+
+def test_a_name_that_is_no_text_has_a_fingerprint(tmp_path):
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        for number in range(3):
+            Image.new("L", (9, 9)).save(tmp_path / kind / f"{number}.png")
+    (tmp_path / "a" / "0.png").rename(os.fsdecode(os.fsencode(tmp_path / "a") + b"/\xff.png"))
+    found = find_images(tmp_path)
+    assert len(found.fingerprint) == 64
+    assert ImageBatches(found.train_files, found.y_train, image_size=8, batch_size=2).fingerprint["images"]
+
+
 def test_images_of_many_pixels_are_refused(files):
     with pytest.raises(ValueError, match=r"refused, it may be a decompression bomb: .* more than 599"):
         list(batches_of(files, max_pixels=599).iterate())
@@ -162,7 +219,7 @@ def test_arrays_are_images_as_files_are(files):
         batches_of([np.ones((2, 2))])
 
 
-def test_fit_follows_the_epochs(files):
+def test_fit_follows_the_epochs(files, monkeypatch):
     seen = []
 
     class Noting(keras.Model):
@@ -173,9 +230,11 @@ def test_fit_follows_the_epochs(files):
         def call(self, x):
             return self.dense(keras.ops.mean(x, axis=(1, 2)))
 
+    made = ImageBatches._made
+    monkeypatch.setattr(
+        ImageBatches, "_made", lambda self, epoch, index: seen.append((epoch, index)) or made(self, epoch, index)
+    )
     batches = batches_of(files)
-    made = batches._made
-    batches._made = lambda epoch, index: seen.append((epoch, index)) or made(epoch, index)
     model = Noting()
     model.compile("sgd", "mse")
     model.fit(batches, epochs=2, verbose=0)
@@ -266,3 +325,36 @@ class TestFindImages:
         (tree / "test" / "cat").mkdir(parents=True)
         with pytest.raises(ValueError, match=r"must hold train/ and test/ \(or val/\) and no other folder"):
             find_images(tree)
+
+
+def test_components_of_colour_keep_to_the_limit_of_pixels(tmp_path):
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    Image.fromarray(np.full((4, 4, 3), 10, "uint8")).save(small)
+    Image.fromarray(np.full((9, 9, 3), 250, "uint8")).save(large)
+    assert colour_components([small, large], max_pixels=80).mean == pytest.approx([10 / 255] * 3)
+    with pytest.raises(ValueError, match=r"of at most max_pixels=80; of 1 given, 1 were looked at and none is"):
+        colour_components([large], max_pixels=80)
+
+
+FORKED = """
+import os, signal, time
+import numpy as np
+from kerasblocks.data import ImageBatches
+batches = ImageBatches([*np.zeros((12, 8, 8, 3), "uint8")], np.arange(12) % 2, image_size=8, batch_size=2)
+batches.batch(0, 0)
+child = os.fork()
+if child == 0:
+    os._exit(0 if batches.batch(0, 2)[0].shape == (2, 8, 8, 3) else 1)
+end = time.monotonic() + 20
+while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
+    time.sleep(0.02)
+if done == (0, 0):
+    os.kill(child, signal.SIGKILL)
+print(done == (child, 0))
+"""
+
+
+@pytest.mark.once
+def test_batches_come_after_a_fork():
+    result = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True"]

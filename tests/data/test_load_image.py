@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kerasblocks.data import load_image
+from kerasblocks.data import colour_components, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), "uint8")
 GREY = PIXELS[..., 0]
@@ -196,6 +196,14 @@ def test_a_limit_of_pixels(tmp_path):
     assert load_image(path, max_pixels=GREY.size).shape[:2] == GREY.shape[:2]
     with pytest.raises(ValueError, match=rf"a\.png: refused, .* pixels, more than {GREY.size - 1}\."):
         load_image(path, max_pixels=GREY.size - 1)
+
+
+@pytest.mark.parametrize("most", [0, -1, "5", True, float("nan")], ids=str)
+def test_a_limit_that_is_none_is_refused(most, tmp_path):
+    path = saved(tmp_path / "a.png", GREY)
+    for call in (lambda: load_image(path, max_pixels=most), lambda: colour_components([path], max_pixels=most)):
+        with pytest.raises(ValueError, match="max_pixels must be an integer of at least 1"):
+            call()
 
 
 def test_lab_colours_become_luma_as_their_rgb_does(tmp_path):

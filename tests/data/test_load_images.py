@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kerasblocks.data import load_images
+from kerasblocks.data import load_images, names_class_folders
 
 KERAS_NAMES = ["mnist", "fashion_mnist", "cifar10"]
 
@@ -307,3 +307,14 @@ def test_photos_for_testing_share_no_pixel_with_those_for_training():
             lefts = {left for top, left in places if (photos[label][top : top + 96, left : left + 96] == crop).all()}
             assert lefts
             assert all(begin <= left <= end - 96 for left in lefts)
+
+
+def test_a_known_name_is_the_data_set_also_where_a_folder_has_it(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not names_class_folders("digits")
+    assert names_class_folders("./digits")
+    assert names_class_folders(tmp_path / "digits")
+    assert not names_class_folders("nowhere")
+    (tmp_path / "digits" / "train-images-idx3-ubyte").touch()
+    assert not names_class_folders("./digits")

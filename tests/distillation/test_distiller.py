@@ -57,6 +57,7 @@ def test_the_logs_and_the_step_are_those_of_the_formula(alpha):
     np.testing.assert_allclose(changed, -0.1 * gradient.mean(0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_alpha_1_is_plain_training_step_for_step():
     plain = net(between=[keras.layers.BatchNormalization()])
     plain.compile(keras.optimizers.Adam(0.01), crossentropy())

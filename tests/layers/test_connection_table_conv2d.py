@@ -37,6 +37,7 @@ def oracle(table, side):
     ],
     ids=["table", "one map", "unused maps", "empty batch"],
 )
+@pytest.mark.usefixtures("optimized")
 def test_output_and_gradients_equal_the_oracle(shape, table, side):
     if shape[0] == 0 and keras.backend.backend() == "tensorflow":
         pytest.skip("tf.nn.conv2d gives an empty batch the input's shape.")

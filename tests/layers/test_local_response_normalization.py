@@ -25,7 +25,7 @@ def test_in_models_of_every_kind(tmp_path):
     check_models(lambda: LocalResponseNormalization(3, 2.0), random((4, 5, 3, 6)), tmp_path)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 20])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 20, 10_000_000])
 @pytest.mark.parametrize("shape", [(2, 7), (0, 3), (1, 3, 1, 5), (2, 2, 3, 2, 1)], ids=str)
 def test_output_and_gradients_equal_the_oracle(size, shape):
     settings = (size, 3.0, 0.75, 1.5)

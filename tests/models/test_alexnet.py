@@ -10,6 +10,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("variant", "parameters"), [("2012", 60_965_224), ("single", 61_100_840)])
 def test_parameters_and_shapes_are_the_published_ones(variant, parameters):
     model = alexnet(variant=variant)
@@ -23,6 +24,7 @@ def test_parameters_and_shapes_are_the_published_ones(variant, parameters):
         assert alexnet(num_classes=10).count_params() == 56_909_194
 
 
+@pytest.mark.once
 def test_starting_weights_are_the_papers():
     model = alexnet((67, 67, 3), 10, seed=0)
     ones = {"conv2", "conv4", "conv5", "dense6", "dense7"}

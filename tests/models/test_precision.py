@@ -59,7 +59,7 @@ def trained(make, policy):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: lenet("modern"), lambda: lenet("1998"), blocks, reader],
+    [lambda: lenet("modern"), pytest.param(lambda: lenet("1998"), marks=pytest.mark.once), blocks, reader],
     ids=["lenet5", "lenet5 of 1998", "blocks", "transformer"],
 )
 def test_half_precision_stays_near_float32(make):

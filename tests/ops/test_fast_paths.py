@@ -37,6 +37,7 @@ def test_the_reference_path_is_taken_when_they_are_off(operation, make, monkeypa
         layer(x)
 
 
+@pytest.mark.once
 def test_a_backend_that_is_not_known_is_refused():
     command = [sys.executable, "-c", "import kerasblocks"]
     environment = os.environ | {"KERAS_BACKEND": "numpy"}
@@ -45,6 +46,7 @@ def test_a_backend_that_is_not_known_is_refused():
     assert wanted in result.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("value", "printed"), [("0", "False"), ("1", "True")])
 def test_the_environment_decides_at_import(value, printed):
     program = "from kerasblocks.ops import fast_paths_enabled; print(fast_paths_enabled())"
@@ -54,6 +56,7 @@ def test_the_environment_decides_at_import(value, printed):
     assert result.stdout.split() == [printed]
 
 
+@pytest.mark.once
 def test_other_values_are_refused():
     environment = os.environ | {"KERASBLOCKS_FAST_PATHS": "no"}
     command = [sys.executable, "-c", "import kerasblocks"]

@@ -51,6 +51,7 @@ def fit(
     folder: Path,
     *,
     bare: bool = False,
+    in_full: bool = False,
     embedded: bool = False,
     optimizer: Any = None,
     reduction: str = "sum_over_batch_size",
@@ -74,7 +75,9 @@ def fit(
         hint = FeatureDistillation(teacher_layer=teacher.layers[0].name, student_layer=layers[0].name)
         alpha = keras.optimizers.schedules.CosineDecay(0.9, 20)
         model = Distiller(student=model, teacher=teacher, alpha=alpha, losses=[LogitsDistillation(), hint])
-    metrics = ["accuracy", keras.metrics.AUC(from_logits=True, name="auc")]
+    metrics = [] if bare else ["accuracy"]
+    if in_full:
+        metrics.append(keras.metrics.AUC(from_logits=True, name="auc"))
     loss = keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
     optimizer = keras.optimizers.AdamW(0.05, global_clipnorm=0.2, **options) if optimizer is None else optimizer
     model.compile(optimizer, loss, metrics=metrics)
@@ -85,13 +88,13 @@ def fit(
     found: dict[str, Any] = {"left": 0}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        run = Run(folder, every_steps=3, best="loss" if embedded else "val_loss")
+        run = Run(folder, every_steps=3, best="val_loss" if in_full or noisy else "loss")
         history = run.fit(
             model,
             batches,
             epochs=epochs,
             verbose=0,
-            validation_data=(X[:33], Y[:33]),
+            validation_data=(X[:33], Y[:33]) if in_full or noisy else None,
             callbacks=[course, *ours, *writers],
         )
     except SystemExit as leaving:
@@ -128,7 +131,7 @@ def language(folder: Path) -> dict[str, Any]:
 def fits(folder: Path, replicas: Replicas) -> dict[str, Any]:
     """Returns what the fits of all cases have seen."""
     found = {
-        "plain": fit(folder / "plain"),
+        "plain": fit(folder / "plain", in_full=True),
         "distilled": fit(folder / "distilled", distilled=True),
         "language": language(folder / "language"),
         "accumulated": fit(folder / "accumulated", gradient_accumulation_steps=2, epochs=2),
@@ -166,5 +169,5 @@ if __name__ == "__main__":
                 found["outside"] = str(error)
     if replicas.is_first:
         found["alone"] = fits(out / "alone", current_replicas())
-        found["taken over"] = fit(out / "together" / "plain")  # The run is over; its end is there again.
+        found["taken over"] = fit(out / "together" / "plain", in_full=True)  # The run is over; its end is there again.
     (out / f"{replicas.process}.json").write_text(json.dumps(found))

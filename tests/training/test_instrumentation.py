@@ -15,6 +15,12 @@ from kerasblocks.training import global_gradient_norm, step_instrumentation
 BACKEND = keras.backend.backend()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _what_was_there_is_not_collected():
+    """Spares `gc.collect()` what the tests before these have left, which takes it a minute to look through."""
+    gc.freeze()
+
+
 def fit(model, *callbacks, **options):
     options = {"epochs": 2, "batch_size": BATCH, "shuffle": False, "verbose": 0} | options
     return model.fit(X, Y, callbacks=list(callbacks), **options)

@@ -92,6 +92,7 @@ class Signal(keras.callbacks.Callback):
         self.number = None
 
 
+@pytest.mark.once
 def test_a_run_that_is_killed_while_it_writes_ends_as_one_that_is_not(tmp_path, whole):
     newest = _killed_run.kill(tmp_path / "run", tmp_path / "end.npz", step=9, writing=True)
     assert _killed_run.finish(tmp_path / "run", tmp_path / "end.npz") >= newest >= 3
