@@ -234,9 +234,12 @@ def full_size() -> dict[str, Any]:
 
 def curves_of(run: Path) -> dict[str, list[float]]:
     """Returns the columns of a run's history."""
-    with (run / "history.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]} if rows else {}
+    try:
+        with (run / "history.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]} if rows else {}
+    except (ValueError, TypeError, OSError, csv.Error) as error:
+        raise ValueError(f"{run / 'history.csv'}: no history of a run: {error}.") from error
 
 
 def table(columns: dict[str, dict[str, Any]]) -> Table:

@@ -101,7 +101,7 @@ class AugmentedBatches(EpochBatches):
         self.library = library or ("keras-cv" if found else "keras")
         self.shuffle = getattr(batches, "shuffle", True)
         self._batches = batches
-        self._check(batches.batch(0, 0))
+        self._check(0, 0, batches.batch(0, 0))
         self._ahead = Ahead(
             self._made,
             length=len(batches),
@@ -133,7 +133,9 @@ class AugmentedBatches(EpochBatches):
         return {"kind": self.kind, "library": self.library, "seed": self.seed, "of": self._batches.fingerprint}
 
     def _made(self, epoch: int, index: int) -> tuple[Any, ...]:
-        images, *rest = self._batches.batch(epoch, index)
+        batch = self._batches.batch(epoch, index)
+        self._check(epoch, index, batch)
+        images, *rest = batch
         seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]) >> 1  # for int32
         with _augmenter(self.library) as augmenter:
             if self.kind != "randaugment":
@@ -142,27 +144,32 @@ class AugmentedBatches(EpochBatches):
             (x,) = augmenter(self.kind, seed, [np.clip(images, 0, 1)])
         return (np.clip(x, 0, 1), *rest)
 
-    def _check(self, batch: Any) -> None:
-        images = batch[0]
+    def _check(self, epoch: int, index: int, batch: Any) -> None:
+        images, name = batch[0], f"batch {index} of epoch {epoch}"
         if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind != "f":
             raise ValueError(
-                "batches must have NumPy images of floats, of shape (batch, height, width, channels); got "
+                f"{name} must have NumPy images of floats, of shape (batch, height, width, channels); got "
                 f"{_kind_of(images)}."
             )
+        if not np.isfinite(images).all():
+            raise ValueError(f"{name} must have finite images; got NaN or infinity.")
         if self.kind == "randaugment":
             if images.shape[-1] != 3:
-                raise ValueError(f"randaugment needs images of 3 channels; got {images.shape[-1]}.")
+                raise ValueError(f"randaugment needs images of 3 channels; {name} has {images.shape[-1]}.")
             if images.min() < -0.5 or images.max() > 1.5:  # colour jitter goes beyond 0..1
                 raise ValueError(
-                    f"randaugment needs images from 0 to 1; got values from {images.min():.4g} to {images.max():.4g}."
+                    f"randaugment needs images from 0 to 1; {name} has values from {images.min():.4g} to "
+                    f"{images.max():.4g}."
                 )
             return
         if len(batch) == 1 or not isinstance(batch[1], np.ndarray) or batch[1].ndim != 2:
             got = "none" if len(batch) == 1 else _kind_of(batch[1])
             raise ValueError(
                 f"{self.kind} needs one-hot labels of shape (batch, classes): give num_classes to ImageBatches, or "
-                f"one-hot vectors to ArrayBatches; got {got}."
+                f"one-hot vectors to ArrayBatches; {name} has {got}."
             )
+        if not np.isfinite(batch[1]).all():
+            raise ValueError(f"{self.kind} needs labels that are finite; {name} has NaN or infinity.")
         if len(batch) > 2:
             raise ValueError(f"{self.kind} mixes samples, whose weights would lose their meaning; leave them out.")
 

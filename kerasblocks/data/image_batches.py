@@ -188,10 +188,18 @@ class ImageBatches(EpochBatches):
         names += ["colour_jitter", "num_classes", "shuffle", "seed", "drop_remainder", "skip_corrupt", "max_pixels"]
         digest = hashlib.sha256(self._labels.astype("int64").tobytes())
         for image in self._images:
-            known = f"{image.name}\0{image.stat().st_size}" if isinstance(image, Path) else digest_of(image)
+            known = f"{image.name}\0{self._size_of(image)}" if isinstance(image, Path) else digest_of(image)
             digest.update(os.fsencode(f"{known}\n"))
         colours = None if self._colours is None else self._colours.digest
         return {name: getattr(self, name) for name in names} | {"colours": colours, "images": digest.hexdigest()}
+
+    def _size_of(self, image: Path) -> int | None:
+        try:
+            return image.stat().st_size
+        except OSError:
+            if not self.skip_corrupt:
+                raise
+            return None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lock": None}

@@ -179,6 +179,10 @@ def _inputs(model: Any, shape: Any) -> Any:
         return keras.tree.map_structure(lambda each: _symbol(each.shape[1:], each.dtype), known)
     if isinstance(shape, dict):
         named = known if isinstance(known, dict) else {}
+        if named and named.keys() != shape.keys():
+            raise ValueError(
+                f"input_shape must name the inputs of {model.name!r}, {sorted(named)}; got {sorted(shape)}."
+            )
         return {name: _symbol(each, getattr(named.get(name), "dtype", "float32")) for name, each in shape.items()}
     if isinstance(shape, list | tuple) and shape and isinstance(shape[0], list | tuple):
         listed = known if isinstance(known, list | tuple) and len(known) == len(shape) else [None] * len(shape)

@@ -123,6 +123,7 @@ def test_a_language_model_is_compared_by_what_it_has(trained, tmp_path):
         (("LENET", "LENET"), "runs must be two or more, each named once"),
         (("LENET", "ALEXNET", "--seed", "2"), "seed has no effect on runs that are there"),
         (("LENET", "UNFINISHED"), "no finished run: it has no metrics.json and model.keras"),
+        (("LENET", "DAMAGED"), "history.csv: no history of a run: could not convert string to float: 'much'"),
         (("LENET", "nowhere"), "nowhere"),
         (("--data", "nowhere"), "LeNet-5 could not be trained"),
         (("LENET", "ALEXNET", "--run-directory", "BOTH"), "run_directory must hold none of the runs that are compared"),
@@ -137,7 +138,15 @@ def test_what_cannot_be_compared_is_refused(arguments, message, trained, tmp_pat
     both, unfinished, target = trained[0], tmp_path / "unfinished", tmp_path / "compared"
     shutil.copytree(both / "lenet", unfinished)
     (unfinished / "metrics.json").unlink()
-    places = {"LENET": both / "lenet", "ALEXNET": both / "alexnet", "UNFINISHED": unfinished, "BOTH": both}
+    shutil.copytree(both / "lenet", tmp_path / "damaged")
+    (tmp_path / "damaged" / "history.csv").write_text("epoch,loss\n1,much\n")
+    places = {
+        "DAMAGED": tmp_path / "damaged",
+        "LENET": both / "lenet",
+        "ALEXNET": both / "alexnet",
+        "UNFINISHED": unfinished,
+        "BOTH": both,
+    }
     given = [str(places.get(each, each)) for each in arguments]
     result = compare(*given, *([] if "--run-directory" in given else ["--run-directory", target]))
     assert result.returncode != 0

@@ -208,16 +208,22 @@ def test_the_fingerprint_knows_kind_library_seed_and_batches():
     [
         (lambda: augmented("mix"), "kind must be one of 'randaugment', 'mixup', 'cutmix'; got 'mix'"),
         (lambda: augmented("mixup", "cv"), "library must be one of 'keras-cv', 'keras' or None; got 'cv'"),
-        (lambda: augmented("mixup", labels=LABELS), r"mixup needs one-hot labels .*; got int64 \(5,\)"),
-        (lambda: augmented("mixup", labels=None), r"mixup needs one-hot labels .*; got none"),
-        (lambda: augmented("randaugment", images=IMAGES[..., :1]), "randaugment needs images of 3 channels; got 1"),
+        (
+            lambda: augmented("mixup", labels=LABELS),
+            r"mixup needs one-hot labels .*; batch 0 of epoch 0 has int64 \(5,\)",
+        ),
+        (lambda: augmented("mixup", labels=None), r"mixup needs one-hot labels .* has none"),
+        (
+            lambda: augmented("randaugment", images=IMAGES[..., :1]),
+            "randaugment needs images of 3 channels; batch 0 of epoch 0 has 1",
+        ),
         (
             lambda: augmented("randaugment", images=IMAGES * 255),
-            "randaugment needs images from 0 to 1; got values from .* to 25",
+            "randaugment needs images from 0 to 1; .* has values from .* to 25",
         ),
         (
             lambda: augmented("randaugment", images=2 * IMAGES - 1),
-            r"randaugment needs images from 0 to 1; got values from -0\.9",
+            r"randaugment needs images from 0 to 1; .* has values from -0\.9",
         ),
         (lambda: augmented("mixup", images=IMAGES[:, 0]), r"NumPy images of floats, .* got float32 \(5, 8, 3\)"),
         (lambda: augmented("mixup", seed=-1), "seed must be an integer of at least 0; got -1"),
@@ -233,3 +239,32 @@ def test_the_fingerprint_knows_kind_library_seed_and_batches():
 def test_what_cannot_be_augmented_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "labels", "message"),
+    [
+        (
+            "mixup",
+            IMAGES,
+            np.where(np.arange(12)[:, None] == 10, np.nan, ONE_HOT),
+            "mixup needs labels that are finite",
+        ),
+        ("cutmix", np.where(np.arange(12)[:, None, None, None] == 10, np.inf, IMAGES), ONE_HOT, "must have finite"),
+        (
+            "randaugment",
+            np.where(np.arange(12)[:, None, None, None] == 10, np.float32(9), IMAGES),
+            ONE_HOT,
+            "needs images from 0 to 1",
+        ),
+    ],
+    ids=["label", "infinite pixel", "pixel out of range"],
+)
+def test_a_later_batch_that_cannot_be_augmented_is_named(kind, images, labels, message):
+    batches = AugmentedBatches(
+        ArrayBatches(images, labels, batch_size=5, shuffle=False), kind, library="keras", ahead=0
+    )
+    assert len(batches.batch(0, 0)[0]) == 5
+    with pytest.raises(ValueError, match=f"{message}.*") as raised:
+        batches.batch(0, 2)
+    assert "batch 2 of epoch 0" in str(raised.value)

@@ -160,6 +160,17 @@ def test_a_batch_of_corrupt_files_gets_another_image_where_the_order_is_random(f
         batches_of(files, skip_corrupt=True).batch(0, 0)
 
 
+def test_a_file_that_is_gone_is_passed_over_and_changes_the_fingerprint(files):
+    before = batches_of(files, skip_corrupt=True).fingerprint
+    files[2].unlink()
+    batches = batches_of(files, skip_corrupt=True)
+    assert batches.fingerprint != before
+    list(batches.iterate())
+    assert list(batches.corrupt) == [files[2]]
+    with pytest.raises(FileNotFoundError, match=r"2\.png"):
+        _ = batches_of(files).fingerprint
+
+
 def test_an_image_that_would_become_huge_is_refused_or_passed_over(files):
     Image.fromarray(np.zeros((1, 60_000), "uint8")).save(files[2])
     with pytest.raises(ValueError, match=r"2\.png: 1 x 60000 pixels would become .*: it is too narrow"):

@@ -189,6 +189,15 @@ def test_a_subclassed_model_takes_the_shape_of_a_sample():
     assert cost(model, {"a": (3,), "b": (2,)}).multiply_adds == 6
 
 
+@pytest.mark.parametrize("shapes", [{"a": (3,)}, {"a": (3,), "b": (2,), "c": (2,)}], ids=["too few", "too many"])
+def test_other_inputs_than_the_models_are_refused(shapes):
+    inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
+    model = keras.Model(inputs, layers.Dense(2)(inputs["a"]) + inputs["b"])
+    assert cost(model, {"a": (3,), "b": (2,)}).multiply_adds == 6
+    with pytest.raises(ValueError, match=r"input_shape must name the inputs of .*, \['a', 'b'\]; got \['a'"):
+        cost(model, shapes)
+
+
 def test_the_model_is_left_as_it_was():
     model = lenet5(seed=0)
     before = [dict(vars(layer)) for layer in model.layers]
