@@ -16,7 +16,6 @@ from kerasblocks.training._step_defaults import optimizer_methods as optimizer_m
 from kerasblocks.training._step_defaults import random_state as random_state
 from kerasblocks.training._step_defaults import random_state_kept as random_state_kept
 from kerasblocks.training._step_defaults import set_random_state as set_random_state
-from kerasblocks.training._step_defaults import train_function as train_function
 from kerasblocks.training._step_defaults import without_gradients as without_gradients
 from kerasblocks.training._step_guard import moving_averages
 
@@ -219,8 +218,6 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
     def step(data: Any) -> Any:
         variables: list[Any] = []
         if program.undoes:
-            if program.replicas == 1:
-                _build(program, data)
             variables = program.changing()
         before = copies([variable.value for variable in variables])
         carry = program.carry
@@ -242,10 +239,37 @@ def train_step(program: Any, original: Callable[..., Any]) -> Callable[..., Any]
     return converted
 
 
-def _build(program: Any, data: Any) -> None:
-    """Makes the variables that the first step would make, for there they would have no value before it."""
-    with tf.init_scope():
-        build(program.model, data)
+def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the train function, which has the variables made before its first step.
+
+    A step that made them itself would have no value of theirs from before, and TensorFlow would trace it twice.
+    """
+    if program.replicas > 1:  # There Keras makes them.
+        return compiled
+    is_built = False
+
+    def run(iterator: Any) -> Any:
+        nonlocal is_built
+        if not is_built:
+            if isinstance(iterator, tf.data.Iterator):
+                batch = iterator.element_spec
+            else:
+                batch, *others = iterator
+                iterator = iter([batch, *others])
+            build(program.model, keras.tree.map_structure(_symbol, batch))
+            is_built = True
+        return compiled(iterator)
+
+    return run
+
+
+def _symbol(part: Any) -> Any:
+    """Returns what stands for a batch's tensors like this one, or of this kind; those of unknown rank as of rank 1."""
+    if isinstance(part, tf.OptionalSpec | tf.experimental.Optional):  # as which Keras hands down what is None
+        return None
+    shape = part.shape.as_list() if part.shape.rank is not None else [None]
+    is_sparse = isinstance(part, tf.SparseTensorSpec | tf.SparseTensor)
+    return keras.KerasTensor(shape, part.dtype.name, sparse=is_sparse)
 
 
 def _shares(variable: Any) -> Sequence[Any]:

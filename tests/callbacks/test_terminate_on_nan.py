@@ -173,7 +173,8 @@ def test_moving_statistics_and_dropout_seeds_are_those_before_the_step():
     keras.utils.set_random_seed(1)
     plain.fit(X[: 2 * BATCH], Y[: 2 * BATCH], batch_size=BATCH, shuffle=False, verbose=0)
     for one, other in zip(state(model), state(plain), strict=True):
-        np.testing.assert_array_equal(one, other)
+        # The seeds are the same; the two steps, which are compiled apart, may round a last digit differently.
+        np.testing.assert_allclose(one, other, rtol=0 if one.dtype.kind in "iu" else 1e-6)
 
 
 def test_the_replay_has_the_random_numbers_of_the_step():

@@ -227,6 +227,35 @@ def test_many_steps_an_execution_want_a_built_model():
     assert norms.history["step"] == list(range(6))
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow alone traces a step anew that has made variables.")
+@pytest.mark.parametrize("callback", [GradientNormLogger, TerminateOnNaN], ids=["looks", "guards"])
+def test_the_first_step_is_traced_once(callback):
+    traced = []
+
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            traced.append(data)
+            return super().train_step(data)
+
+    model = Own([keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    fit(model, callback())
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("callback", [GradientNormLogger, TerminateOnNaN], ids=["looks", "guards"])
+@pytest.mark.parametrize("parts", [(X, Y, None), (X, Y, np.ones(len(X), "float32"))], ids=["none", "weights"])
+def test_a_generator_may_give_sample_weights_or_none(callback, parts):
+    def batches():
+        for start in range(0, len(X), BATCH):
+            yield tuple(None if part is None else part[start : start + BATCH] for part in parts)
+
+    options = {"steps_per_epoch": len(X) // BATCH, "shuffle": False, "verbose": 0}
+    expected = small_model().fit(batches(), **options).history["loss"]
+    found = small_model().fit(batches(), **options, callbacks=[callback()]).history["loss"]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_model_without_an_optimizer_is_refused():
     with pytest.raises(ValueError, match="must be compiled with a Keras optimizer; got None"):
         step_instrumentation(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
