@@ -1,6 +1,7 @@
 """Byte-pair encoding by the tokenizers library, with what a language model asks of it; Keras has no tokenizer."""
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,7 +57,7 @@ class BytePairTokenizer:
         tokenizer.decoder = tokenizers.decoders.ByteLevel()
         alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
         trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=vocabulary_size, initial_alphabet=sorted(alphabet), show_progress=False
+            vocab_size=vocabulary_size, initial_alphabet=sorted(alphabet), show_progress=sys.stdout.isatty()
         )
         tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer.to_str())

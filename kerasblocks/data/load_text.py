@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kerasblocks._arguments import as_number
+from kerasblocks._progress import progress
 from kerasblocks.data._digest import digest_of
 from kerasblocks.data._tokens import in_vocabulary
 from kerasblocks.data.byte_pair_tokenizer import BytePairTokenizer
@@ -104,7 +105,14 @@ def load_text(
             f"{tokenizer!r}."
         )
     size = tokenizer.vocabulary_size
-    tokens = _mapped((in_vocabulary(tokenizer.encode(piece), size) for piece in read()), size)
+    with progress(None, "piece") as advance:
+
+        def encoded() -> Iterator[np.ndarray]:
+            for piece in read():
+                yield in_vocabulary(tokenizer.encode(piece), size)
+                advance()
+
+        tokens = _mapped(encoded(), size)
     kept = int(len(tokens) * (1 - share))
     if min(kept, len(tokens) - kept) < 2:
         raise ValueError(

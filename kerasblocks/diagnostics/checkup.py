@@ -1,5 +1,6 @@
 """Why a model does not train: the debugging checklist, run on any compiled Keras model and its data."""
 
+import contextlib
 import dataclasses
 import time
 import warnings
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 
 from kerasblocks._arguments import as_integer, as_number
+from kerasblocks._progress import progress
 from kerasblocks.data._batch_source import BatchSource, validation_source
 from kerasblocks.diagnostics._case import LATER, BudgetError, Case
 from kerasblocks.diagnostics.checks import CHECKS
@@ -52,7 +54,7 @@ def checkup(
         budget_seconds: checks for which no time is left are not applicable.
         batch_size: samples in a batch, where x is arrays; take the one that you train with.
         seed: of the choice of samples.
-        verbose: 0 prints nothing, 1 the table of findings.
+        verbose: 0 prints nothing, 1 the table of findings and, on a terminal, how far the checks are.
 
     Returns:
         A `CheckupReport`.
@@ -106,7 +108,11 @@ def checkup(
             rate_later=rate_after(optimizer, LATER),
             go_back=go_back,
         )
-        found = {name: _finding(case, name) for name in sorted(chosen, key=lambda name: name in _LAST)}
+        found = {}
+        with progress(len(chosen), "check") if verbose else contextlib.nullcontext(lambda: None) as advance:
+            for name in sorted(chosen, key=lambda name: name in _LAST):
+                found[name] = _finding(case, name)
+                advance()
     if any(each.verdict == "fail" for each in found.values()):  # which explains what could not be run
         found = {
             name: dataclasses.replace(each, verdict="not applicable", remedy="") if _is_error(each) else each

@@ -11,6 +11,7 @@ import numpy as np
 
 from kerasblocks._arguments import as_integer, as_number
 from kerasblocks._json_values import json_values
+from kerasblocks._progress import progress
 from kerasblocks._whole_file import whole_file
 from kerasblocks.data._batch_source import BatchSource
 from kerasblocks.diagnostics._new_figure import new_figure
@@ -229,7 +230,8 @@ class _Sweep(keras.callbacks.Callback):
         # One step an epoch, for at its end Keras begins its running means anew.
         steps = len(self._rates)
         batches = StepBatches(source.batches(), steps)
-        model.fit(batches, epochs=steps, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[self])
+        with progress(steps, "step") as self._advance:
+            model.fit(batches, epochs=steps, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[self])
         if len(self._losses) < 2:
             raise ValueError(
                 f"The loss was not finite at the rate {self._rates[len(self._losses)]:g}: look at the data and the "
@@ -246,6 +248,7 @@ class _Sweep(keras.callbacks.Callback):
             self._step.set_first_step(self._step.steps() + (0 if self._trains else len(self._rates)))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._advance()
         loss = float((logs or {}).get("loss", math.nan))
         if math.isfinite(loss):
             self._losses.append(loss)

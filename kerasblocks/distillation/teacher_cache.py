@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasblocks._progress import progress
 from kerasblocks._whole_file import temporary_file, whole_file
 from kerasblocks.data import ArrayBatches
 from kerasblocks.data._digest import digest_of
@@ -222,19 +223,22 @@ def _write_arrays(
     files: list[Any] = []
     described: list[dict[str, Any]] = []
     structure: Any = None
+    ordered = _in_order(batches)
     try:
-        for (x,) in _in_order(batches).iterate():
-            outputs = _outputs_of(teacher, x if teacher_inputs is None else teacher_inputs(x))
-            leaves: list[Any] = []
-            structure = _structure(outputs, leaves)
-            arrays = [np.asarray(keras.ops.convert_to_numpy(_wide(leaf))) for leaf in leaves]
-            if not files:
-                files = [(folder / f"outputs-{index}.bin").open("wb") for index in range(len(arrays))]
-                described = [{"dtype": dtype, "shape": [batches.num_samples, *each.shape[1:]]} for each in arrays]
-            for file, array in zip(files, arrays, strict=True):
-                if len(array) != len(keras.tree.flatten(x)[0]):
-                    raise ValueError(f"The teacher must return a row for each sample; got the shape {array.shape}.")
-                file.write(_as_stored(array, dtype).tobytes())
+        with progress(len(ordered), "batch") as advance:
+            for (x,) in ordered.iterate():
+                outputs = _outputs_of(teacher, x if teacher_inputs is None else teacher_inputs(x))
+                leaves: list[Any] = []
+                structure = _structure(outputs, leaves)
+                arrays = [np.asarray(keras.ops.convert_to_numpy(_wide(leaf))) for leaf in leaves]
+                if not files:
+                    files = [(folder / f"outputs-{index}.bin").open("wb") for index in range(len(arrays))]
+                    described = [{"dtype": dtype, "shape": [batches.num_samples, *each.shape[1:]]} for each in arrays]
+                for file, array in zip(files, arrays, strict=True):
+                    if len(array) != len(keras.tree.flatten(x)[0]):
+                        raise ValueError(f"The teacher must return a row for each sample; got the shape {array.shape}.")
+                    file.write(_as_stored(array, dtype).tobytes())
+                advance()
         for file in files:
             file.flush()
             os.fsync(file.fileno())
