@@ -411,3 +411,24 @@ def test_what_cannot_be_trained_is_refused(tmp_path, model):
     with pytest.raises(ValueError, match="A run needs a Keras model, compiled with a Keras optimizer"):
         fit(tmp_path / "run", model)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("in_a_run", [False, True], ids=["fit", "run"])
+def test_after_an_interrupt_the_model_is_whole_and_can_be_used(in_a_run, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    model = keras.Sequential([keras.Input((5,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).normal(size=(96, 5)).astype("float32")
+    batches, callbacks = ArrayBatches(x, x[:, :1], batch_size=16), [GradientNormLogger(), TerminateOnNaN()]
+    fit, end = (Run(tmp_path / "run").fit, SystemExit) if in_a_run else (keras.Model.fit, KeyboardInterrupt)
+    with pytest.raises(end):
+        fit(model, batches, epochs=2, verbose=0, callbacks=[Interrupt(), WarmupCosine(), *callbacks])
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) in (3, 4)
+    assert np.isfinite(model.predict(x, verbose=0)).all()
+    before = [np.copy(each) for each in end_state(model)]
+    assert set(model.fit(x, x[:, :1], verbose=0).history) == {"loss"}  # by Keras's own step
+    assert not all(np.array_equal(one, other) for one, other in zip(before, end_state(model), strict=True))
