@@ -42,11 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves tests whose backend plays no part, or is tested elsewhere, to the run on one of them."""
+    """Leaves the guide's code, and tests in which the backend plays no part, to the run on one backend."""
     if os.environ.get("KERAS_BACKEND") in (None, _ONCE):
         return
+    guide = Path(__file__).parent / "docs"
     for item in items:
-        if item.get_closest_marker("once") is not None:
+        if item.get_closest_marker("once") is not None or item.path.parent == guide:
             item.add_marker(
                 pytest.mark.skip(reason=f"Runs on {_ONCE} alone; what differs between backends is tested elsewhere.")
             )

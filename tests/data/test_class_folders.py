@@ -6,6 +6,8 @@ from PIL import Image
 
 from kerasblocks.data import load_images
 
+pytestmark = pytest.mark.once
+
 NAMES = ("cat", "cow", "dog")
 
 

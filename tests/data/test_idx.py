@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from kerasblocks.data import load_images
 from kerasblocks.data._idx import read_idx
 
+pytestmark = pytest.mark.once
+
 FILES = {
     "x_train": "train-images-idx3-ubyte",
     "y_train": "train-labels-idx1-ubyte",

@@ -5,6 +5,8 @@ import pytest
 
 from kerasblocks.data import ImageData
 
+pytestmark = pytest.mark.once
+
 
 def arguments(**changes):
     rng = np.random.default_rng(0)

@@ -11,6 +11,8 @@ from PIL import Image
 
 from kerasblocks.data import colour_components, load_image
 
+pytestmark = pytest.mark.once
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), "uint8")
 GREY = PIXELS[..., 0]
 

@@ -5,6 +5,8 @@ import pytest
 
 from kerasblocks.data import BytePairTokenizer, ByteTokenizer, CharacterTokenizer, load_text, tokenizer_of
 
+pytestmark = pytest.mark.once
+
 TEXT = "Grüße aus der Küche.\nAn old cat sat on a warm wall, 12 times 3.\r\n" * 40
 
 

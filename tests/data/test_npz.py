@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from kerasblocks.data import load_images
 
+pytestmark = pytest.mark.once
+
 
 def arrays(**changes):
     rng = np.random.default_rng(0)
