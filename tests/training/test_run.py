@@ -413,6 +413,15 @@ def test_what_cannot_be_trained_is_refused(tmp_path, model):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def interrupts():
+    """Interrupts are Python's to answer, which they are not in a process that a shell has put into the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("in_a_run", [False, True], ids=["fit", "run"])
 def test_after_an_interrupt_the_model_is_whole_and_can_be_used(in_a_run, tmp_path):
     class Interrupt(keras.callbacks.Callback):
