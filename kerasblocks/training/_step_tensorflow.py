@@ -244,7 +244,7 @@ def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., 
 
     A step that made them itself would have no value of theirs from before, and TensorFlow would trace it twice.
     """
-    if program.replicas > 1:  # There Keras makes them.
+    if program.replicas > 1 or (program.model.run_eagerly and not program.undoes):  # Keras makes them, or needs none.
         return compiled
     is_built = False
 
@@ -256,8 +256,12 @@ def train_function(program: Any, compiled: Callable[..., Any]) -> Callable[..., 
             else:
                 batch, *others = iterator
                 iterator = iter([batch, *others])
-            build(program.model, keras.tree.map_structure(_symbol, batch))
             is_built = True
+            try:
+                build(program.model, keras.tree.map_structure(_symbol, batch))
+            except Exception:  # A model that cannot be built so is left to the step, unless what it makes is put back.
+                if program.undoes:
+                    raise
         return compiled(iterator)
 
     return run

@@ -243,6 +243,32 @@ def test_the_first_step_is_traced_once(callback):
     assert len(traced) == 1
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="The other backends build a model by calling it on symbols.")
+@pytest.mark.parametrize("eager", [True, False], ids=["eager", "compiled"])
+def test_a_model_that_only_its_own_step_can_build_is_looked_at(eager):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, inputs):
+            raise NotImplementedError
+
+        def train_step(self, data):
+            if eager:
+                float(to_numpy(data[0]).sum())
+            return {"loss": self.trained_on(self.dense(data[0]))}
+
+        def trained_on(self, outputs):
+            self.optimizer.apply_gradients([(0 * each.value, each) for each in self.trainable_variables])
+            return keras.ops.mean(outputs)
+
+    model, norms = Own(), GradientNormLogger()
+    model.compile("sgd", run_eagerly=eager)
+    fit(model, norms)
+    assert norms.history["grad_norm"] == [0.0] * 6
+
+
 @pytest.mark.parametrize("callback", [GradientNormLogger, TerminateOnNaN], ids=["looks", "guards"])
 @pytest.mark.parametrize("parts", [(X, Y, None), (X, Y, np.ones(len(X), "float32"))], ids=["none", "weights"])
 def test_a_generator_may_give_sample_weights_or_none(callback, parts):
