@@ -209,11 +209,11 @@ def test_overfits_two_batches():
     model = transformer_lm(vocabulary_size=11, num_layers=2, num_heads=2, width=32, seed=0)
     model.compile(keras.optimizers.AdamW(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     tokens = np.random.default_rng(1).integers(0, 11, (8, 13))
+    tokens[:, 0] = np.arange(8)  # Texts that begin alike could not be told apart at first.
     assert model.evaluate(tokens[:, :-1], tokens[:, 1:], verbose=0) > 1
     often = np.tile(tokens, (150, 1))
-    model.fit(often[:, :-1], often[:, 1:], batch_size=4, verbose=0)
-    # The first tokens of two texts may be alike, and what follows cannot be known then.
-    assert model.evaluate(tokens[:, :-1], tokens[:, 1:], verbose=0) < 0.1
+    model.fit(often[:, :-1], often[:, 1:], batch_size=4, shuffle=False, verbose=0)
+    assert model.evaluate(tokens[:, :-1], tokens[:, 1:], verbose=0) < 0.05
 
 
 def test_saved_and_loaded(tmp_path):
