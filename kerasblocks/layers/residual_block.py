@@ -133,13 +133,14 @@ class ResidualBlock(keras.layers.Layer):
         output_shape = self._body_shape(shape)
         if self.order == "post" and self._norm is not None and not self._norm.built:
             self._norm.build(output_shape)
+        self._taken: tuple[slice, ...] | None = None  # of the input, by a projection with strides
         self._shortcut = self._make_shortcut(shape, output_shape, axis)
         if self._shortcut is not None and self._shortcut is not self.projection:
             self._shortcut.build(shape)
             self._shortcut.supports_masking = True  # Keras would warn that it ends a mask, which is ours to do.
         if self._drop is not None:
             self._drop.build(output_shape)
-        strided = getattr(self._shortcut, "strides", (1,))[0] != 1
+        strided = self._taken is not None or getattr(self._shortcut, "strides", (1,))[0] != 1
         self._keeps_length = len(shape) > 2 and len(output_shape) > 2 and shape[1] == output_shape[1] and not strided
         if self.scale == "rezero":
             self.trained_scale = self.add_weight(name="rezero", shape=(), initializer="zeros")
@@ -171,7 +172,8 @@ class ResidualBlock(keras.layers.Layer):
             branch = self._drop(branch, training=training)
         if self.scale is not None:
             branch = branch * (self.trained_scale if isinstance(self.scale, str) else self.scale)
-        outputs = (inputs if self._shortcut is None else self._shortcut(inputs)) + branch
+        shortcut = inputs if self._taken is None else inputs[self._taken]
+        outputs = (shortcut if self._shortcut is None else self._shortcut(shortcut)) + branch
         if self.order == "post" and self._norm is not None:
             outputs = self._norm(outputs, **_accepted(self._norm, {"mask": self.compute_mask(inputs, mask)}))
         return cast_to(outputs, self.compute_dtype)
@@ -303,10 +305,15 @@ class ResidualBlock(keras.layers.Layer):
         common = {"use_bias": False, "dtype": self.dtype_policy, "name": "projection"}
         convolutions = {3: keras.layers.Conv1D, 4: keras.layers.Conv2D, 5: keras.layers.Conv3D}
         if rank in convolutions and (rank > 3 or set(strides) != {1} or axis == 1):
+            if set(strides) != {1}:
+                # Not by the convolution itself: PyTorch's oneDNN writes beyond its memory in the gradient of one with a
+                # window of 1, strides and fewer than 8 channels, on CPUs without AVX-512.
+                steps = iter(strides)
+                self._taken = tuple(
+                    slice(None, None, None if at in (0, channel) else next(steps)) for at in range(rank)
+                )
             data_format = "channels_first" if axis == 1 else "channels_last"
-            return convolutions[rank](
-                wanted[channel], 1, strides=strides, padding="same", data_format=data_format, **common
-            )
+            return convolutions[rank](wanted[channel], 1, data_format=data_format, **common)
         if set(strides) <= {1} and channel == rank - 1:
             return keras.layers.Dense(wanted[-1], **common)
         raise ValueError(f"No projection is known for a shortcut of rank {rank}: {told}. Pass a layer as projection.")

@@ -141,6 +141,25 @@ def test_shortcuts_are_projected_where_the_shape_changes(make_body, shape, wante
     assert type(block._shortcut) is projection
 
 
+@pytest.mark.parametrize(
+    ("convolution", "sizes", "strides"),
+    [(layers.Conv1D, (9,), (2,)), (layers.Conv2D, (6, 6), (2, 2)), (layers.Conv2D, (7, 9), (1, 3))],
+)
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_a_projection_takes_every_so_many_th_place(convolution, sizes, strides, channels):
+    body = convolution(5, 3, strides=strides, padding="same", kernel_initializer="zeros")
+    block = ResidualBlock(body)
+    x = random((4, *sizes, channels))
+    block.build(x.shape)
+    taken = x[(slice(None), *(slice(None, None, stride) for stride in strides))].reshape(-1, channels)
+    upstream = random(block.compute_output_shape(x.shape), seed=1)
+    output, _, by_weights = output_and_gradients(block, x, upstream)
+    projection = next(n for n, weight in enumerate(block.trainable_variables) if "projection" in weight.path)
+    kernel = to_numpy(block.trainable_variables[projection]).reshape(channels, 5)
+    assert_close(output.reshape(-1, 5), taken @ kernel, 1e-5)
+    assert_close(by_weights[projection].reshape(channels, 5), taken.T @ upstream.reshape(-1, 5), 1e-5)
+
+
 def test_channels_first():
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow convolves channels_first images on a GPU only.")
