@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+from keras.src.backend import get_keras_mask
 from keras.src.losses.loss import scale_loss_for_distribution
 
 from kerasblocks.ops._floating import accumulation_dtype, cast_to
@@ -42,6 +43,43 @@ def weighted_mean(values: Any, sample_weight: Any, mask: Any) -> Any:
     else:  # A replica may be given no samples.
         mean = ops.divide_no_nan(ops.sum(values), ops.cast(count, values.dtype))
     return scale_loss_for_distribution(mean)
+
+
+def weights_of_outputs(sample_weight: Any, count: int) -> list[Any]:
+    """Returns the weights of each output."""
+    if sample_weight is None:
+        return [None] * count
+    flat: list[Any] = keras.tree.flatten(sample_weight)
+    return flat * count if len(flat) == 1 else flat
+
+
+def mean_weight(weights: list[Any]) -> Any:
+    """Returns the weights of the samples where those of the outputs may differ."""
+    first, *others = weights
+    if all(each is first for each in others):
+        return first
+    known = [keras.ops.reshape(each, (keras.ops.shape(each)[0], -1)) for each in weights if each is not None]
+    return sum(keras.ops.mean(each, axis=-1) for each in known) / len(known)
+
+
+def weight_for(values: Any, weight: Any, outputs: list[Any]) -> Any:
+    """Returns the weights of positions where those of a layer are those of the output, else the samples' means."""
+    if weight is None or len(weight.shape) < 2:
+        return weight
+    positions = tuple(values.shape[1:])
+    for each in outputs:
+        sizes = tuple(each.shape[1:-1])
+        if len(sizes) == len(positions) and all(None in pair or pair[0] == pair[1] for pair in zip(sizes, positions)):  # noqa: B905
+            return weight
+    return keras.ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
+
+
+def mask_for(values: Any, features: Any, masks: list[Any]) -> Any:
+    """Returns the mask of positions in a layer's output, where it has one or that of the model's output fits."""
+    for mask in (get_keras_mask(features), masks[0] if len(masks) == 1 else None):
+        if mask is not None and tuple(mask.shape) == tuple(values.shape):
+            return mask
+    return None
 
 
 def _fitted(weight: Any, values: Any) -> Any:

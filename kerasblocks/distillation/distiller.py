@@ -7,22 +7,22 @@ from typing import Any
 
 import keras
 from keras.src.backend import get_keras_mask
-from keras.src.losses.loss import unscale_loss_for_distribution
 
 from kerasblocks._arguments import as_flag, as_number
 from kerasblocks.data import ArrayBatches
 from kerasblocks.distillation import _heads
 from kerasblocks.distillation._first_batch import first_batch
 from kerasblocks.distillation._layers import layer_named
+from kerasblocks.distillation._mean_of_batches import MeanOfBatches
+from kerasblocks.distillation._outputs import check_alike, check_order, named_outputs, one_output
 from kerasblocks.distillation._schedules import as_config, as_schedule, deserialized, serialized, value_at
 from kerasblocks.distillation._teacher import Teaching, as_teacher, check_apart, check_inputs, inputs_of, output_specs
-from kerasblocks.distillation._weighted_mean import weighted_mean
+from kerasblocks.distillation._weighted_mean import mask_for, mean_weight, weight_for, weighted_mean, weights_of_outputs
 from kerasblocks.distillation.distillation_loss import DistillationLoss
 from kerasblocks.distillation.logits_distillation import LogitsDistillation
 from kerasblocks.distillation.output_distillation import OutputDistillation, check_same_shape
 from kerasblocks.distillation.teacher_cache import TeacherCache, split_inputs
 from kerasblocks.distillation.teacher_ensemble import TeacherEnsemble
-from kerasblocks.ops._floating import cast_to
 from kerasblocks.ops.distillation_loss import check_shapes
 from kerasblocks.training._calls import LayerOutputs
 from kerasblocks.training._resumable_batches import ResumableBatches
@@ -158,8 +158,8 @@ class Distiller(keras.Model):
             if tempered and not all(known)
         ]
         self._compiled_loss: Any = None
-        self._student_tracker = _MeanOfBatches(name="student_loss")
-        self._distillation_tracker = _MeanOfBatches(name="distillation_loss")
+        self._student_tracker = MeanOfBatches(name="student_loss")
+        self._distillation_tracker = MeanOfBatches(name="distillation_loss")
         self._scheduled = callable(alpha) or any(callable(getattr(each, "temperature", None)) for each in found)
         self._step = self.add_weight(
             name="step", shape=(), initializer="zeros", dtype="int32", trainable=False, aggregation="only_first_replica"
@@ -321,14 +321,14 @@ class Distiller(keras.Model):
 
     def _distillation_loss(self, x: Any, y_pred: Any, layers: Any, sample_weight: Any, step: Any) -> Any:
         x, stored, shown = split_inputs(x)
-        self._outputs = self._outputs or _named_outputs(self.student, y_pred)
+        self._outputs = self._outputs or named_outputs(self.student, y_pred)
         self._heads = heads = self._heads or self._heads_for(self._compiled_loss)
         teacher_outputs, teacher_layers = self._teaching.run(x, stored, shown, heads)
-        _check_alike(y_pred, teacher_outputs)
+        check_alike(y_pred, teacher_outputs)
         outputs, said = keras.tree.flatten(y_pred), keras.tree.flatten(teacher_outputs)
         self._check_outputs(outputs, said)
         masks = [get_keras_mask(each) for each in outputs]
-        weights = _of_outputs(sample_weight, len(outputs))
+        weights = weights_of_outputs(sample_weight, len(outputs))
         total = 0.0
         for loss in self.distillation_losses:
             compare = {"from_logits": self.from_logits, "step": step}
@@ -349,8 +349,8 @@ class Distiller(keras.Model):
                     )
                 student, teacher = layers[loss.student_layer], teacher_layers[loss.teacher_layer]
                 values = loss.compare(student, teacher, head="softmax", **compare)
-                weight = _weight_for(values, _mean_weight(weights), outputs)
-                found = [weighted_mean(values, weight, _mask_for(values, student, masks))]
+                weight = weight_for(values, mean_weight(weights), outputs)
+                found = [weighted_mean(values, weight, mask_for(values, student, masks))]
             for each in found:
                 total = total + each * loss.weight
         return total
@@ -373,16 +373,16 @@ class Distiller(keras.Model):
         """Makes what variables are missing, and checks the models against each other, by inputs of these shapes."""
         x = keras.tree.map_structure(lambda each: keras.KerasTensor(each.shape, _dtype(each)), x)
         outputs, layers = output_specs(lambda x: self.student(x, training=False), x, self._student_watch)
-        self._outputs = _named_outputs(self.student, outputs)
+        self._outputs = named_outputs(self.student, outputs)
         teacher = self._teaching.specs(x)
         check_apart(self.student, self.teacher)
-        _check_order(self.student, self.teacher)
+        check_order(self.student, self.teacher)
         flat, said = keras.tree.flatten(outputs), []
         if teacher is not None:
-            _check_alike(outputs, teacher[0])
+            check_alike(outputs, teacher[0])
             said = keras.tree.flatten(teacher[0])
         elif isinstance(self.teacher, TeacherCache):
-            _check_alike(outputs, self.teacher.outputs)
+            check_alike(outputs, self.teacher.outputs)
             said = [keras.KerasTensor((None, *each.shape[1:])) for each in keras.tree.flatten(self.teacher.outputs)]
         if said:
             self._check_outputs(flat, said)
@@ -396,7 +396,7 @@ class Distiller(keras.Model):
             else:
                 assert teacher is not None  # noqa: S101 - what has layers is a model
                 compared = ("student", loss.student_layer, layers), ("teacher", loss.teacher_layer, teacher[1])
-                loss.build(*(_one_output(*each) for each in compared))
+                loss.build(*(one_output(*each) for each in compared))
         self._met = True
         if self.compiled:
             self._heads = self._heads_for(self._compiled_loss)
@@ -506,16 +506,6 @@ class Distiller(keras.Model):
         self.built = bool(config["built"])
 
 
-class _MeanOfBatches(keras.metrics.Mean):
-    """The mean of the batches' losses, weighted by their sizes; Keras's own does more than these need."""
-
-    def update_state(self, loss: Any, count: Any) -> None:
-        loss = cast_to(unscale_loss_for_distribution(loss), self.dtype)
-        count = keras.ops.cast(count, self.dtype)
-        self.total.assign_add(loss * count)
-        self.count.assign_add(count)
-
-
 def _share(alpha: Any) -> float:
     number = as_number("alpha", alpha)
     if not 0 <= number <= 1:
@@ -527,83 +517,9 @@ def _as_loss(loss: Any) -> DistillationLoss:
     return loss if isinstance(loss, DistillationLoss) else OutputDistillation(loss)
 
 
-def _check_alike(student: Any, teacher: Any) -> None:
-    """Raises `ValueError` where named outputs would be paired with others."""
-    names = [sorted(each) if isinstance(each, dict) and len(each) > 1 else None for each in (student, teacher)]
-    if names[0] != names[1]:
-        raise ValueError(
-            "Student and teacher must name their outputs alike, or neither may name them; the student's are "
-            f"{names[0] or 'not named'}, the teacher's {names[1] or 'not named'}."
-        )
-
-
-def _check_order(student: Any, teacher: Any) -> None:
-    """Raises `ValueError` where outputs in a list have the same names in another order."""
-    names: list[Any] = [getattr(each, "output_names", None) or [] for each in (student, teacher)]
-    nested = any(isinstance(getattr(each, "_outputs_struct", None), dict) for each in (student, teacher))
-    if not nested and names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
-        raise ValueError(
-            f"The student's outputs are {names[0]}, the teacher's {names[1]}: outputs in a list are compared in its "
-            "order, so give both models the same one, or dicts."
-        )
-
-
-def _one_output(who: str, name: str, layers: dict[str, Any]) -> Any:
-    """Returns the shape of the output of a layer; raises `ValueError` where it has several."""
-    if not hasattr(layers[name], "shape"):
-        raise ValueError(f"Layer {name!r} of the {who} returns several tensors; choose a layer that returns one.")
-    return layers[name].shape
-
-
 def _without(variables: list[Any], others: set[int]) -> list[Any]:
     return [variable for variable in variables if id(variable) not in others]
 
 
 def _dtype(tensor: Any) -> str:
     return str(keras.backend.standardize_dtype(tensor.dtype))
-
-
-def _named_outputs(model: Any, outputs: Any) -> list[tuple[Any, int | None]]:
-    """Returns name, or place, and number of classes of each output."""
-    flat = keras.tree.flatten(outputs)
-    names: Any = sorted(outputs) if isinstance(outputs, dict) else getattr(model, "output_names", None)
-    if not names or len(names) != len(flat):
-        names = range(len(flat))
-    return [(name, each.shape[-1] if len(each.shape) else None) for name, each in zip(names, flat, strict=True)]
-
-
-def _of_outputs(sample_weight: Any, count: int) -> list[Any]:
-    """Returns the weights of each output."""
-    if sample_weight is None:
-        return [None] * count
-    flat: list[Any] = keras.tree.flatten(sample_weight)
-    return flat * count if len(flat) == 1 else flat
-
-
-def _mean_weight(weights: list[Any]) -> Any:
-    """Returns the weights of the samples where those of the outputs may differ."""
-    first, *others = weights
-    if all(each is first for each in others):
-        return first
-    known = [keras.ops.reshape(each, (keras.ops.shape(each)[0], -1)) for each in weights if each is not None]
-    return sum(keras.ops.mean(each, axis=-1) for each in known) / len(known)
-
-
-def _weight_for(values: Any, weight: Any, outputs: list[Any]) -> Any:
-    """Returns the weights of positions where those of a layer are those of the output, else the samples' means."""
-    if weight is None or len(weight.shape) < 2:
-        return weight
-    positions = tuple(values.shape[1:])
-    for each in outputs:
-        sizes = tuple(each.shape[1:-1])
-        if len(sizes) == len(positions) and all(None in pair or pair[0] == pair[1] for pair in zip(sizes, positions)):  # noqa: B905
-            return weight
-    return keras.ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
-
-
-def _mask_for(values: Any, features: Any, masks: list[Any]) -> Any:
-    """Returns the mask of positions in a layer's output, where it has one or that of the model's output fits."""
-    for mask in (get_keras_mask(features), masks[0] if len(masks) == 1 else None):
-        if mask is not None and tuple(mask.shape) == tuple(values.shape):
-            return mask
-    return None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,26 @@ class CheckpointFolder:
 
         return content, read
 
-    def pass_over(self, step: int) -> None:
+    def newest(self) -> tuple[dict[str, Any], Read] | tuple[None, None]:
+        """Returns what `read` does of the newest whole checkpoint, None where there has never been one.
+
+        Broken ones are named in a warning and renamed.
+
+        Raises:
+            ValueError: there are checkpoints, and none is whole.
+        """
+        steps = self.steps()
+        for step in steps:
+            try:
+                return self.read(step)
+            except BrokenCheckpointError as error:
+                warnings.warn(f"A broken checkpoint is passed over: {error}", stacklevel=4)
+                self._pass_over(step)
+        if steps:
+            raise ValueError(f"{self.path}: no checkpoint is whole. Choose another folder to begin anew.")
+        return None, None
+
+    def _pass_over(self, step: int) -> None:
         """Renames a broken checkpoint, so that it counts for nothing any more."""
         for suffix in (".json", _ARRAYS):
             file = self._file(step, suffix)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ def difference(written: Any, now: Any) -> str | None:
     """
     pairs: dict[str, str] = {}
     return _difference(written, now, "", pairs)
+
+
+def refuse_another(identity: dict[str, Any], written: Any, where: Path) -> None:
+    """Raises `ValueError` with the first difference where what is written at `where` is of another run."""
+    found = difference(written, identity)
+    if found is not None:
+        raise ValueError(
+            f"{where}: holds a run of something else: {found}. Start it as it was, or choose another folder."
+        )
 
 
 def _difference(written: Any, now: Any, where: str, pairs: dict[str, str]) -> str | None:
