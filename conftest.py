@@ -70,6 +70,7 @@ def pytest_collection_finish() -> None:
     """Spares the garbage collector the million objects of the frameworks, which it would look through in every test."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # Tracing makes many objects at once, few of them garbage.
 
 
 def pytest_report_header() -> str:
