@@ -41,7 +41,7 @@ class Config(RunOptions):
     """Factor of the numbers of maps and hidden units; the paper's network has 1."""
     dropout: float = 0.5
     """Rate of dropout at the two hidden dense layers."""
-    epochs: int = 12
+    epochs: int = 24
     """Passes over the training images."""
     batch_size: int = 32
     """Images in a step."""

@@ -125,7 +125,7 @@ def _alexnet(seed: int) -> Task:
             keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
         )
 
-    return Task(model, AugmentedBatches(images, "mixup", seed=seed), epochs=12, warmup=0.1)
+    return Task(model, AugmentedBatches(images, "mixup", seed=seed), epochs=24, warmup=0.1)
 
 
 def _compiled(model: Any, optimizer: Any, loss: Any) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from kerasblocks.diagnostics._step_batches import StepBatches
 from kerasblocks.training import left_as_it_was, step_instrumentation
 from kerasblocks.training.left_as_it_was import compiled_optimizer
 
+_STEPS, _MORE_STEPS = 120, 480
 _WIDTH = 0.12  # decades: the standard deviation by which the losses are smoothed
 _DIVERGED = 3.0  # the sweep ends where the smoothed loss has lost its gain, and so many times the gain above that
 _LEAST_GAIN = 1e-3  # of the loss, that it must fall by for a rate to be suggested
 _ERRORS = 3.0  # standard errors of the smoothed loss, that it must fall by too
-_BEGUN = 0.02  # of the whole fall, where it counts as begun
+_VALLEY = 2 / 3  # of the whole fall
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +40,8 @@ class LearningRateSweep:
             the rate, of a tenth of a decade; what varies from batch to batch is gone from it.
         slopes: d(smoothed) / d(log10 rate).
         steepest: the rate at which the smoothed loss falls fastest, None where it never falls.
-        valley: the rate two thirds into the fall of the smoothed loss, on the logarithm of the rate, which begins where
-            it has fallen by 2 % of all that it falls.
+        valley: the rate at which the smoothed loss has fallen by two thirds of all that it falls, which the slow
+            beginning of a fall and a plateau before it hardly move.
         before_divergence: a tenth of the rate at which the smoothed loss is least.
         suggestion: the rate to take, None where no rate made the loss fall beyond its noise.
         compiled: the rate that the model is compiled with: of a schedule its largest in the first 1,000 steps.
@@ -106,7 +108,7 @@ def learning_rate_sweep(
     sample_weight: Any = None,
     low: float = 1e-6,
     high: float = 1.0,
-    steps: int = 120,
+    steps: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
 ) -> LearningRateSweep:
@@ -125,7 +127,8 @@ def learning_rate_sweep(
         sample_weight: weights, where x is arrays.
         low: first learning rate.
         high: last learning rate.
-        steps: number of steps, at least 20.
+        steps: number of steps, at least 20; None for 120, and for another sweep of 480 where in these no rate made the
+            loss fall: some models begin on a plateau.
         batch_size: samples in a step, where x is arrays; take the one that you train with.
         seed: of the order of arrays.
 
@@ -151,19 +154,20 @@ def learning_rate_sweep(
     (True, 1e-05)
     """
     low, high = as_number("low", low), as_number("high", high)
-    steps = as_integer("steps", steps, least=20)
+    counts = (_STEPS, _MORE_STEPS) if steps is None else (as_integer("steps", steps, least=20),)
     if not 0 < low < high:
         raise ValueError(f"low and high must be positive and rise; got {low!r} and {high!r}.")
     source = BatchSource(x, y, sample_weight, batch_size=batch_size, seed=seed)
     compiled = compiled_rate(compiled_optimizer(model))
-    rates = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
     with left_as_it_was(model, next(source.batches()), learning_rate=low, accumulates=False) as go_back:
-        sweep, model.steps_per_execution = _Sweep(rates), 1
-        losses = sweep.run(model, source)
-        go_back()
-        untrained = sweep.run(model, source, trains=False)
-    count = min(len(losses), len(untrained))
-    return judged(rates[:count], losses[:count], untrained[:count], compiled, diverged=count < steps)
+        model.steps_per_execution = 1
+        for count in counts:
+            sweep = _Sweep([low * (high / low) ** (step / (count - 1)) for step in range(count)])
+            found = sweep.judged(model, source, compiled, go_back)
+            if found.suggestion is not None:
+                break
+            go_back()
+    return found
 
 
 def compiled_rate(optimizer: Any) -> float:
@@ -198,8 +202,8 @@ def judged(
     fall = float(np.mean(untrained) - curve[least])
     fell = least > 0 and fall > max(_LEAST_GAIN * float(np.mean(np.abs(untrained))), _ERRORS * float(error[least]))
     steepest = float(rates[int(slopes[: least + 1].argmin())]) if fell else None
-    begins = int(np.argmax(curve <= np.mean(untrained) - _BEGUN * fall))
-    valley = float(10 ** (position[begins] + 2 / 3 * (position[least] - position[begins]))) if fell else None
+    above = np.flatnonzero(curve[:least] > np.mean(untrained) - _VALLEY * fall)
+    valley = float(rates[above[-1] + 1 if len(above) else 0]) if fell else None
     before = rates[least] / 10 if fell else None
     return LearningRateSweep(
         rates=rates,
@@ -223,6 +227,18 @@ class _Sweep(keras.callbacks.Callback):
         super().__init__()
         self._low, self._factor = math.log(rates[0]), math.log(rates[1] / rates[0])
         self._rates = rates
+
+    def judged(
+        self, model: keras.Model, source: BatchSource, compiled: float, go_back: Callable[[], None]
+    ) -> LearningRateSweep:
+        """Returns what the losses suggest, of a model that is put back between its two fits."""
+        losses = self.run(model, source)
+        go_back()
+        untrained = self.run(model, source, trains=False)
+        count = min(len(losses), len(untrained))
+        return judged(
+            self._rates[:count], losses[:count], untrained[:count], compiled, diverged=count < len(self._rates)
+        )
 
     def run(self, model: keras.Model, source: BatchSource, *, trains: bool = True) -> list[float]:
         """Returns the losses of the steps, up to where they diverge; all of them where nothing is trained."""

@@ -96,8 +96,10 @@ def test_the_same_seed_gives_the_same_losses():
     assert one.losses != third.losses
 
 
-def test_a_loss_that_never_falls_suggests_nothing():
-    sweep = learning_rate_sweep(made(), np.zeros_like(X), RNG.normal(size=(256, 1)), high=1e-4)
+@pytest.mark.parametrize(("steps", "taken"), [(None, 480), (40, 40)])
+def test_a_loss_that_never_falls_suggests_nothing(steps, taken):
+    sweep = learning_rate_sweep(made(), np.zeros_like(X), RNG.normal(size=(256, 1)), high=1e-4, steps=steps)
+    assert len(sweep.rates) == taken  # by default four times as many, where a plateau may be too long for the few
     assert sweep.suggestion is sweep.valley is sweep.steepest is sweep.before_divergence is None
     assert "suggestion none" in str(sweep)
 
@@ -130,6 +132,20 @@ def test_the_valley_lies_two_thirds_into_the_fall(fall_from, least):
     assert sweep.suggestion == sweep.valley
     assert math.log10(sweep.before_divergence) == pytest.approx(math.log10(least) - 1, abs=0.15)
     assert fall_from < sweep.steepest < least
+
+
+@pytest.mark.parametrize("dip", [0.0, 0.1])
+def test_a_plateau_and_what_falls_before_it_do_not_move_the_valley(dip):
+    rates = np.geomspace(1e-6, 1, 121)
+    place = np.log10(rates)
+    losses = np.interp(place, [-6, -5, -3, -2.7, -2, 0], [2, 2 - dip, 2, 2, 1, 5])
+    sweep = judged(rates.tolist(), losses.tolist(), [2.0] * 121, compiled=1.0, diverged=False)
+    assert math.log10(sweep.valley) == pytest.approx(-2.7 + 2 / 3 * 0.7, abs=0.1)
+
+
+def test_a_loss_that_is_least_at_the_second_rate_has_a_valley():
+    sweep = judged([1e-3, 1e-2, 1e-1], [1.0, 0.1, 9.0], [2.0] * 3, compiled=1.0, diverged=True)
+    assert sweep.valley in (1e-3, 1e-2)
 
 
 @pytest.mark.parametrize("seed", range(5))
