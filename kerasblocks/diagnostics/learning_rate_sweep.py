@@ -43,7 +43,9 @@ class LearningRateSweep:
         valley: the rate at which the smoothed loss has fallen by two thirds of all that it falls, which the slow
             beginning of a fall and a plateau before it hardly move.
         before_divergence: a tenth of the rate at which the smoothed loss is least.
-        suggestion: the rate to take, None where no rate made the loss fall beyond its noise.
+        suggestion: the rate to take, None where no rate made the loss fall beyond its noise: the geometric mean of
+            `valley` and `before_divergence`, of which one alone is too high after a plateau, the other too low before
+            a loss that goes on falling slowly.
         compiled: the rate that the model is compiled with: of a schedule its largest in the first 1,000 steps.
         diverged: whether the sweep ended before its last rate, because the loss rose or was not finite.
     """
@@ -214,7 +216,7 @@ def judged(
         steepest=steepest,
         valley=valley,
         before_divergence=before,
-        suggestion=valley,
+        suggestion=None if valley is None or before is None else math.sqrt(valley * before),
         compiled=compiled,
         diverged=diverged,
     )

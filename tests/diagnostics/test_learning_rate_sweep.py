@@ -129,7 +129,7 @@ def test_the_valley_lies_two_thirds_into_the_fall(fall_from, least):
     sweep = judged(rates, losses + noise, 2 + noise, compiled=1.0, diverged=False)
     expected = math.log10(fall_from) + 2 / 3 * (math.log10(least) - math.log10(fall_from))
     assert math.log10(sweep.valley) == pytest.approx(expected, abs=0.2)
-    assert sweep.suggestion == sweep.valley
+    assert sweep.suggestion == pytest.approx(math.sqrt(sweep.valley * sweep.before_divergence))
     assert math.log10(sweep.before_divergence) == pytest.approx(math.log10(least) - 1, abs=0.15)
     assert fall_from < sweep.steepest < least
 
