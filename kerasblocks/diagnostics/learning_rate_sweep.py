@@ -20,7 +20,7 @@ from kerasblocks.diagnostics._step_batches import StepBatches
 from kerasblocks.training import left_as_it_was, step_instrumentation
 from kerasblocks.training.left_as_it_was import compiled_optimizer
 
-_STEPS, _MORE_STEPS = 120, 480
+_STEPS, _MORE_STEPS = 120, 480  # the others where the first have seen no fall
 _WIDTH = 0.12  # decades: the standard deviation by which the losses are smoothed
 _DIVERGED = 3.0  # the sweep ends where the smoothed loss has lost its gain, and so many times the gain above that
 _LEAST_GAIN = 1e-3  # of the loss, that it must fall by for a rate to be suggested
@@ -44,8 +44,8 @@ class LearningRateSweep:
             beginning of a fall and a plateau before it hardly move.
         before_divergence: a tenth of the rate at which the smoothed loss is least.
         suggestion: the rate to take, None where no rate made the loss fall beyond its noise: the geometric mean of
-            `valley` and `before_divergence`, of which one alone is too high after a plateau, the other too low before
-            a loss that goes on falling slowly.
+            `valley` and `before_divergence`, but no lower than the first rate. After a plateau the loss falls late, and
+            `valley` alone is too high; where it goes on falling slowly, `valley` alone is too low.
         compiled: the rate that the model is compiled with: of a schedule its largest in the first 1,000 steps.
         diverged: whether the sweep ended before its last rate, because the loss rose or was not finite.
     """
@@ -130,7 +130,7 @@ def learning_rate_sweep(
         low: first learning rate.
         high: last learning rate.
         steps: number of steps, at least 20; None for 120, and for another sweep of 480 where in these no rate made the
-            loss fall: some models begin on a plateau.
+            loss fall: some models begin on a plateau. Each step is taken twice, so these are 240 or 1,200 in all.
         batch_size: samples in a step, where x is arrays; take the one that you train with.
         seed: of the order of arrays.
 
@@ -141,7 +141,7 @@ def learning_rate_sweep(
         ValueError: a model that is not compiled, rates that do not rise, a generator that can be run through once only.
 
     Source: Smith, "Cyclical learning rates for training neural networks", WACV 2017, section 3.3, for the sweep; the
-    steepest and the valley point are common practice.
+    steepest point and a tenth of the best rate are common practice, the valley and the suggestion are this package's.
 
     Example:
 
@@ -164,11 +164,11 @@ def learning_rate_sweep(
     with left_as_it_was(model, next(source.batches()), learning_rate=low, accumulates=False) as go_back:
         model.steps_per_execution = 1
         for count in counts:
+            go_back()
             sweep = _Sweep([low * (high / low) ** (step / (count - 1)) for step in range(count)])
-            found = sweep.judged(model, source, compiled, go_back)
+            found = sweep.result(model, source, compiled, go_back)
             if found.suggestion is not None:
                 break
-            go_back()
     return found
 
 
@@ -216,7 +216,7 @@ def judged(
         steepest=steepest,
         valley=valley,
         before_divergence=before,
-        suggestion=None if valley is None or before is None else math.sqrt(valley * before),
+        suggestion=None if valley is None or before is None else max(rates[0], math.sqrt(valley * before)),
         compiled=compiled,
         diverged=diverged,
     )
@@ -230,7 +230,7 @@ class _Sweep(keras.callbacks.Callback):
         self._low, self._factor = math.log(rates[0]), math.log(rates[1] / rates[0])
         self._rates = rates
 
-    def judged(
+    def result(
         self, model: keras.Model, source: BatchSource, compiled: float, go_back: Callable[[], None]
     ) -> LearningRateSweep:
         """Returns what the losses suggest, of a model that is put back between its two fits."""

@@ -9,7 +9,7 @@ from kerasblocks.ops._floating import cast_to
 
 
 class MeanOfBatches(keras.metrics.Mean):
-    """The mean of the batches' losses, weighted by their sizes; Keras's own does more than these need."""
+    """Σ loss · samples / Σ samples over batches."""
 
     def update_state(self, loss: Any, count: Any) -> None:
         loss = cast_to(unscale_loss_for_distribution(loss), self.dtype)

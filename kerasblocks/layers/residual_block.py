@@ -30,9 +30,10 @@ class ResidualBlock(keras.layers.Layer):
         normalization: None, `"rms"` (`RMSNorm`), `"layer"` (`LayerNormalization`), `"batch"`
             (`BatchNormalization`), or a layer.
         order: `"pre"` or `"post"`.
-        projection: `"auto"` projects where the body changes the shape: by a 1×1 convolution with the body's
-            strides for images, volumes, and sequences whose length changes, by a dense layer for other sequences
-            and vectors, both without bias. A layer is always used; False refuses a body that changes the shape.
+        projection: `"auto"` projects where the body changes the shape: for images, volumes, and sequences whose length
+            changes, by a 1×1 convolution of the places that the body's strides leave, by a dense layer for other
+            sequences and vectors, both without bias. A layer is always used; False refuses a body that changes the
+            shape.
         scale: None for 1, a number, `"rezero"` (one trained number that starts at 0, so that without projection
             and with order `"pre"` the block starts as the identity), or `"layerscale"` (one trained number a
             channel that starts at 1e-5).
@@ -133,14 +134,16 @@ class ResidualBlock(keras.layers.Layer):
         output_shape = self._body_shape(shape)
         if self.order == "post" and self._norm is not None and not self._norm.built:
             self._norm.build(output_shape)
-        self._taken: tuple[slice, ...] | None = None  # of the input, by a projection with strides
-        self._shortcut = self._make_shortcut(shape, output_shape, axis)
+        self._shortcut, strides = self._make_shortcut(shape, output_shape, axis)
+        self._taken = _places(strides, axis % len(shape)) if any(stride != 1 for stride in strides) else None
         if self._shortcut is not None and self._shortcut is not self.projection:
-            self._shortcut.build(shape)
+            taken = self._taken or (slice(None),) * len(shape)
+            sizes = (size and len(range(size)[places]) for size, places in zip(shape, taken, strict=True))
+            self._shortcut.build(tuple(sizes))
             self._shortcut.supports_masking = True  # Keras would warn that it ends a mask, which is ours to do.
         if self._drop is not None:
             self._drop.build(output_shape)
-        strided = self._taken is not None or getattr(self._shortcut, "strides", (1,))[0] != 1
+        strided = (strides or getattr(self._shortcut, "strides", (1,)))[0] != 1
         self._keeps_length = len(shape) > 2 and len(output_shape) > 2 and shape[1] == output_shape[1] and not strided
         if self.scale == "rezero":
             self.trained_scale = self.add_weight(name="rezero", shape=(), initializer="zeros")
@@ -277,15 +280,22 @@ class ResidualBlock(keras.layers.Layer):
                 shape = (shape[0], *layer(symbol, **given).shape[1:])
         return shape
 
-    def _make_shortcut(self, shape: tuple[int | None, ...], wanted: tuple[int | None, ...], axis: int) -> Any:
-        """Returns the layer that brings the input to the shape of the body's output, None for the identity."""
+    def _make_shortcut(
+        self, shape: tuple[int | None, ...], wanted: tuple[int | None, ...], axis: int
+    ) -> tuple[Any, tuple[int, ...]]:
+        """Returns the layer that brings the input to the shape of the body's output, None for the identity.
+
+        With it the strides of the places that it is given: none where it has its own, or all. The convolution has none,
+        for PyTorch's oneDNN writes beyond its memory in the gradient of one with a window of 1, strides and fewer than
+        8 channels, on CPUs without AVX-512.
+        """
         if isinstance(self.projection, keras.layers.Layer):
             if not self.projection.built:
                 self.projection.build(shape)
             got = tuple(self.projection.compute_output_shape(shape))
             if got[1:] != wanted[1:]:
                 raise ValueError(f"The projection gives the shape {got}, but the body gives {wanted}.")
-            return self.projection
+            return self.projection, ()
         told = f"the body turns the input shape {shape} into {wanted}"
         if len(shape) != len(wanted):
             raise ValueError(f"The body must keep the rank for its output to be added; {told}.")
@@ -297,7 +307,7 @@ class ResidualBlock(keras.layers.Layer):
                 "Pad the body's layers ('same') or pass a layer as projection."
             )
         if shape[channel] == wanted[channel] and set(strides) <= {1}:
-            return None
+            return None, ()
         if self.projection is False:
             raise ValueError(f"With projection=False the body must keep the shape; {told}.")
         if wanted[channel] is None or shape[channel] is None:
@@ -305,22 +315,15 @@ class ResidualBlock(keras.layers.Layer):
         common = {"use_bias": False, "dtype": self.dtype_policy, "name": "projection"}
         convolutions = {3: keras.layers.Conv1D, 4: keras.layers.Conv2D, 5: keras.layers.Conv3D}
         if rank in convolutions and (rank > 3 or set(strides) != {1} or axis == 1):
-            if set(strides) != {1}:
-                # Not by the convolution itself: PyTorch's oneDNN writes beyond its memory in the gradient of one with a
-                # window of 1, strides and fewer than 8 channels, on CPUs without AVX-512.
-                steps = iter(strides)
-                self._taken = tuple(
-                    slice(None, None, None if at in (0, channel) else next(steps)) for at in range(rank)
-                )
             data_format = "channels_first" if axis == 1 else "channels_last"
-            return convolutions[rank](wanted[channel], 1, data_format=data_format, **common)
+            return convolutions[rank](wanted[channel], 1, data_format=data_format, **common), strides
         if set(strides) <= {1} and channel == rank - 1:
-            return keras.layers.Dense(wanted[-1], **common)
+            return keras.layers.Dense(wanted[-1], **common), ()
         raise ValueError(f"No projection is known for a shortcut of rank {rank}: {told}. Pass a layer as projection.")
 
     def _strides(
         self, shape: tuple[int | None, ...], wanted: tuple[int | None, ...], channel: int
-    ) -> tuple[int | None, ...] | None:
+    ) -> tuple[int, ...] | None:
         """Returns the stride along each axis but batch and channels, None if there is none.
 
         Sizes tell a stride apart if they are large, so the body is asked what it makes of a large input.
@@ -349,7 +352,15 @@ class ResidualBlock(keras.layers.Layer):
             elif probed is None and size is None and end is None:
                 stride = 1  # Nothing speaks against it, and the addition itself refuses different sizes.
             strides.append(stride)
-        return None if None in strides else tuple(strides)
+        known = tuple(stride for stride in strides if stride is not None)
+        return known if len(known) == len(axes) else None
+
+
+def _places(strides: tuple[int, ...], channel: int) -> tuple[slice, ...]:
+    """Returns what strides take of a tensor with batch and channels."""
+    taken = [slice(None, None, stride) for stride in strides]
+    taken.insert(channel - 1, slice(None))
+    return (slice(None), *taken)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

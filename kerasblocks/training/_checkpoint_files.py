@@ -104,7 +104,7 @@ class CheckpointFolder:
             try:
                 return self.read(step)
             except BrokenCheckpointError as error:
-                warnings.warn(f"A broken checkpoint is passed over: {error}", stacklevel=4)
+                warnings.warn(f"A broken checkpoint is passed over: {error}", stacklevel=4)  # at Run.fit
                 self._pass_over(step)
         if steps:
             raise ValueError(f"{self.path}: no checkpoint is whole. Choose another folder to begin anew.")

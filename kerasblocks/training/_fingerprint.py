@@ -39,7 +39,7 @@ def difference(written: Any, now: Any) -> str | None:
     return _difference(written, now, "", pairs)
 
 
-def refuse_another(identity: dict[str, Any], written: Any, where: Path) -> None:
+def refuse_another(written: Any, identity: dict[str, Any], where: Path) -> None:
     """Raises `ValueError` with the first difference where what is written at `where` is of another run."""
     found = difference(written, identity)
     if found is not None:

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -21,6 +21,9 @@ from kerasblocks.training._step_program import replicas_of
 from kerasblocks.training.data_parallel import current_replicas
 from kerasblocks.training.instrumentation import running_instrumentation, step_instrumentation
 
+if TYPE_CHECKING:
+    from kerasblocks.training.run import Run
+
 _engine = backend_module("kerasblocks.training._replicas")
 
 
@@ -29,7 +32,7 @@ class RunCourse(keras.callbacks.CallbackList):
 
     def __init__(
         self,
-        run: Any,
+        run: "Run",
         checkpoints: CheckpointFolder,
         model: Any,
         batches: Any,
@@ -54,7 +57,7 @@ class RunCourse(keras.callbacks.CallbackList):
         self._content, self._read = checkpoints.newest()
         self._resumed = self._content is not None
         if self._content is not None:
-            refuse_another(identity, self._content["identity"], checkpoints.path)
+            refuse_another(self._content["identity"], identity, checkpoints.path)
             if 0 < self._replicas.process < self._content["processes"]:
                 self._read = _of_process(self._replicas.process, self._content["own"], self._read)
         self._saved = -1 if self._content is None else self._content["step"]

@@ -225,7 +225,7 @@ class Run:
                 raise error
             if said:
                 raise ValueError(said)
-            refuse_another(identity, read_run_config(path).get("fit"), path)
+            refuse_another(read_run_config(path).get("fit"), identity, path)
             yield
 
 

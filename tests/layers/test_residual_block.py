@@ -143,7 +143,12 @@ def test_shortcuts_are_projected_where_the_shape_changes(make_body, shape, wante
 
 @pytest.mark.parametrize(
     ("convolution", "sizes", "strides"),
-    [(layers.Conv1D, (9,), (2,)), (layers.Conv2D, (6, 6), (2, 2)), (layers.Conv2D, (7, 9), (1, 3))],
+    [
+        (layers.Conv1D, (9,), (2,)),
+        (layers.Conv2D, (6, 6), (2, 2)),
+        (layers.Conv2D, (7, 9), (1, 3)),
+        (layers.Conv3D, (4, 3, 5), (2, 1, 3)),
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 3, 8])
 def test_a_projection_takes_every_so_many_th_place(convolution, sizes, strides, channels):
@@ -165,7 +170,11 @@ def test_channels_first():
         pytest.skip("TensorFlow convolves channels_first images on a GPU only.")
     body = layers.Conv2D(8, 3, strides=2, padding="same", data_format="channels_first")
     block = ResidualBlock(body, normalization="rms", scale="layerscale")
-    assert tuple(block(random((2, 4, 7, 6))).shape) == (2, 8, 4, 3)
+    x = random((2, 4, 7, 6))
+    output = to_numpy(block(x))
+    assert output.shape == (2, 8, 4, 3)
+    projected = np.einsum("bchw,cd->bdhw", x[:, :, ::2, ::2], to_numpy(block._shortcut.kernel)[0, 0])
+    assert_close(output, projected, 1e-3)  # The body counts for 1e-5 at the start.
     assert block._norm.axis == 1
     assert block.trained_scale.shape == (8, 1, 1)
 
@@ -308,6 +317,14 @@ def test_masks_pass_while_the_length_stays():
     assert ResidualBlock(layers.Dense(3))(masked)._keras_mask is not None
     strided = ResidualBlock(Halved())
     assert getattr(strided(masked), "_keras_mask", None) is None
+
+
+@pytest.mark.parametrize(("strides", "stays"), [((1, 2), True), ((2, 1), False)])
+def test_a_mask_stays_where_only_other_axes_than_that_of_time_have_strides(strides, stays):
+    block = ResidualBlock(layers.Conv2D(5, 3, strides=strides, padding="same"))
+    block.build((2, 4, 6, 3))
+    mask = keras.ops.ones((2, 4), "bool")
+    assert (block.compute_mask(random((2, 4, 6, 3)), mask) is not None) == stays
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -28,7 +28,7 @@ def check(case: Case) -> Finding:
             f"In {len(sweep.rates)} steps no learning rate from {sweep.rates[0]:.1g} to {sweep.rates[-1]:.1g} makes "
             f"the loss fall; it is {sweep.compiled:.3g}.",
             "Look at the gradients and at the data first. Some models begin with a plateau, which starting weights, "
-            "normalization and residual connections shorten.",
+            "normalization and residual connections shorten; learning_rate_sweep takes more steps and may see its end.",
             **figures,
         )
     told = f"The learning rate is {sweep.compiled:.3g}; a sweep suggests {sweep.suggestion:.2g}"
