@@ -1,6 +1,6 @@
 """Train AlexNet on photographs or on your own folder of images, with any Keras backend.
 
-    python apps/alexnet.py                                       # scikit-learn's two photographs, a minute on 2 cores
+    python apps/alexnet.py                                       # scikit-learn's two photographs, one or two minutes
     python apps/alexnet.py --data cifar10 --epochs 30            # downloaded by Keras, enlarged
     python apps/alexnet.py --data DIR --image-size 227 --width 1 # a folder with one folder of images a class
     python apps/alexnet.py --data DIR --image-size 227 --width 1 --variant 2012 --recipe paper --epochs 90
